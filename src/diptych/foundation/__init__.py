@@ -1,0 +1,4 @@
+"""Row 0: what every room stands on. Loads no heavy library.
+
+Read in this order: `errors`, `files`, `progress`, `randomness`, `config`, `records`.
+"""

@@ -116,8 +116,9 @@ class World:
         return things
 
     def _thing(self, draw: Random, rare: bool = False) -> Thing:
-        allowed = _PAIRS[self.split] if rare else _PAIRS_SEEN[self.split]
-        color, shape = pick(draw, allowed)
+        allowed = _RARE[self.split] if rare else _SEEN[self.split]
+        color = pick(draw, tuple(allowed))
+        shape = pick(draw, allowed[color])
         size = pick(draw, self.sizes)
         patterned = size != "small" or self.size >= 128
         fill = "solid"
@@ -147,16 +148,18 @@ class World:
         )
 
 
-_ALL_PAIRS = tuple((color, shape) for color in v.COLORS for shape in v.SHAPES)
-_PAIRS = {
-    split: tuple(p for p in _ALL_PAIRS if v.pair_split(*p) == split) for split in v.SPLITS[:3]
-}
-_PAIRS["occluded"] = _PAIRS["train"]
-_PAIRS_SEEN = {
-    "train": _PAIRS["train"],
-    "tune": _PAIRS["train"] + _PAIRS["tune"],
-    "heldout": _ALL_PAIRS,
-    "occluded": _PAIRS["train"],
+def _shapes_of(*splits: str) -> dict[str, tuple[str, ...]]:
+    """color -> the shapes it comes with in these splits."""
+    table = {c: tuple(s for s in v.SHAPES if v.pair_split(c, s) in splits) for c in v.COLORS}
+    return {color: shapes for color, shapes in table.items() if shapes}
+
+
+_RARE = {"tune": _shapes_of("tune"), "heldout": _shapes_of("heldout")}
+_SEEN = {
+    "train": _shapes_of("train"),
+    "tune": _shapes_of("train", "tune"),
+    "heldout": _shapes_of("train", "heldout"),
+    "occluded": _shapes_of("train"),
 }
 
 
@@ -173,6 +176,17 @@ def relation(subject: Thing, other: Thing) -> str | None:
     if abs(dx) >= abs(dy) + v.CLEAR:
         return "left of" if dx < 0 else "right of"
     return None
+
+
+def stated_relations(things: Sequence[Thing], split: str) -> list[tuple[Thing, str, Thing]]:
+    """Every clear relation between two of these; the training split keeps its own only."""
+    facts = []
+    for a in things:
+        for b in things:
+            said = relation(a, b) if a is not b else None
+            if said and (split != "train" or v.relation_split(a.shape, said, b.shape) == "train"):
+                facts.append((a, said, b))
+    return facts
 
 
 def _place(

@@ -1,3 +1,3 @@
 """Diptych: words become pictures, pictures become words."""
 
-__version__ = "0.1.0"
+from diptych.foundation.version import __version__ as __version__

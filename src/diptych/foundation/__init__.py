@@ -1,4 +1,5 @@
 """Row 0: what every room stands on. Loads no heavy library.
 
-Read in this order: `errors`, `files`, `progress`, `randomness`, `config`, `records`.
+Read in this order: `errors`, `extras`, `files`, `progress`, `randomness`, `config`, `records`,
+`version`.
 """

@@ -15,7 +15,7 @@ from diptych.data.scenes import vocabulary as v
 from diptych.data.scenes.shapes import distance
 from diptych.data.scenes.world import Scene, Thing, Word
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 WHITE = np.array((255, 255, 255), np.float32)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from diptych.data.scenes import vocabulary as v
 from diptych.foundation.errors import InvalidValue
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.int32]
 Box = tuple[int, int, int, int]  # top, left, bottom, right

@@ -17,7 +17,12 @@ from diptych.foundation.errors import DiptychError, unknown
 from diptych.foundation.version import __version__
 
 # verb -> (its module, what `diptych --help` says about it)
-VERBS: dict[str, tuple[str, str]] = {}
+VERBS: dict[str, tuple[str, str]] = {
+    "train": (
+        "diptych.cli.train",
+        "train a model by a recipe, from scratch or from where it stopped",
+    ),
+}
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141

@@ -1,0 +1,1 @@
+"""Row 3: networks, one architecture a file."""

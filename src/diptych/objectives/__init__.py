@@ -1,0 +1,1 @@
+"""Row 3: losses. `loss` is what each of them returns."""

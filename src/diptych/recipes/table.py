@@ -1,0 +1,52 @@
+"""The recipes by name. A new recipe is a file beside this one and a line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from diptych.foundation.errors import unknown
+
+if TYPE_CHECKING:
+    from diptych.training.plan import Plan, Settings
+
+
+class Recipe(Protocol):
+    """What every recipe offers."""
+
+    @property
+    def training(self) -> Settings: ...
+
+    def build(self) -> Plan:
+        """Model, objective and data; loads files, draws the first weights."""
+        ...
+
+    def finish(self, plan: Plan, run: Path) -> None:
+        """Write the finished model into the run folder, ready to be loaded."""
+        ...
+
+
+class RecipeEntry(NamedTuple):
+    """Where a recipe is, and what `diptych train --list` says about it."""
+
+    module: str
+    class_name: str
+    line: str
+
+
+RECIPES: dict[str, RecipeEntry] = {
+    "curve-flow": RecipeEntry(
+        "diptych.recipes.moons_flow",
+        "MoonsFlow",
+        "points on two moons, by rectified flow; 20 seconds on one core",
+    ),
+}
+
+
+def recipe_class(name: str) -> type[Recipe]:
+    """The class of a recipe, its module imported now. Raises NotFound for an unknown name."""
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES, see="See `diptych train --list`.")
+    entry = RECIPES[name]
+    return getattr(import_module(entry.module), entry.class_name)

@@ -14,8 +14,9 @@ from diptych.data.scenes.captions import NUMBERS, phrase
 from diptych.data.scenes.claims import Claims, Group
 from diptych.data.scenes.grammar import parse
 from diptych.data.scenes.letters import Letters, read, word_of
-from diptych.data.scenes.recognize import indistinct, recognize
+from diptych.data.scenes.recognize import paint_of, recognize
 from diptych.data.scenes.segment import at_work_size, background_of, blobs
+from diptych.data.scenes.templates import indistinct
 from diptych.data.scenes.world import Scene, Thing, Word
 
 KINDS = (
@@ -68,11 +69,12 @@ def see(picture: NDArray[np.uint8]) -> Seen:
     for blob in blobs(pixels, background):
         if (blob.strength * blob.mask).sum() < SPECK * scale**2 * 128:
             continue
-        fragment = read(blob, background, scale)
+        paint = paint_of(blob, background)
+        fragment = read(blob, background, scale) if paint.name == "black" else None
         if fragment is not None:
             letters.append(fragment)
             continue
-        thing, complaint = recognize(blob, background, scale)
+        thing, complaint = recognize(blob, paint, background, scale)
         if thing is None:
             malformed.append(complaint)
         else:

@@ -12,12 +12,12 @@ from diptych.data.scenes.render import ink_of
 from diptych.data.scenes.segment import Array, Blob
 from diptych.data.scenes.world import Word
 
-# Squared difference to the drawn letter as a share of its ink. Clean letters have 0, blurred
-# ones at 64 px 0.1; the nearest two letters (5 and S) differ by about 0.25.
-LETTER_FLOOR = 0.3
-LETTER_MARGIN = 0.8  # of the error of the next best letter
-TALLEST, LOWEST = 12.9, 7.5  # units: a Q with its tail has 11, the smallest shape 11.4
-DARKEST = 90  # no channel of ink that is to be black lies higher than this
+# Squared difference to the drawn letter as a share of its ink. Crisp letters have 0, those of a
+# soft decoder at 64 px up to 0.17; the nearest two letters (5 and S) differ by 0.25.
+LETTER_FLOOR = 0.25
+LETTER_MARGIN = 0.97  # of the error of the next best letter
+SOFT = (0.7, 1.0)  # blurs, in pixels, in which the letters are also known
+TALLEST, LOWEST = 13.2, 7.5  # units: a Q with its tail has 11, softened 13
 NEAR = 1.6  # units that a letter may stand beside its place in the row
 
 
@@ -31,13 +31,10 @@ class Letters:
 
 
 def read(blob: Blob, background: Array, scale: float) -> Letters | None:
-    """The letters that a blob shows, or None if it is no writing."""
+    """The letters that a black blob shows, or None if it is no writing."""
     rows, columns = np.flatnonzero(blob.mask.any(1)), np.flatnonzero(blob.mask.any(0))
     height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
     if not LOWEST * scale <= height <= TALLEST * scale:
-        return None
-    strong = blob.pixels[blob.mask & (blob.strength >= 0.75 * blob.strength.max())]
-    if np.median(strong, axis=0).max() > DARKEST:
         return None
     toward = np.array(v.COLORS["black"], np.float32) - background
     ink = np.clip((blob.pixels - background) @ (toward / (toward @ toward)), 0, 1) * blob.free
@@ -86,7 +83,7 @@ def _best_row(
         for start in starts
     ])  # fmt: skip
     squares = (patches**2).sum(1)[:, None] - 2 * patches @ templates.T + norms
-    errors = (squares / norms).reshape(len(spots), count, 2, len(v.LETTERS)).min(2)
+    errors = (squares / norms).reshape(len(spots), count, 1 + len(SOFT), len(v.LETTERS)).min(2)
     best = int(errors.min(2).sum(1).argmin())
     two = np.partition(errors[best], 1, axis=1)
     if (two[:, 0] > LETTER_FLOOR).any() or (two[:, 0] > LETTER_MARGIN * two[:, 1]).any():
@@ -97,16 +94,19 @@ def _best_row(
 
 @lru_cache(maxsize=8)
 def _alphabet(scale: float) -> tuple[Array, Array, int, int]:
-    """All letters, crisp then soft, flattened; their squared norms; height and width of a cell."""
+    """All letters, crisp and then soft, flattened; their squared norms; height and width of a cell."""
     crisp = [ink_of(letter, scale)[..., 0] for letter in v.LETTERS]
     height, width = crisp[0].shape
-    both = crisp + [_soft(glyph) for glyph in crisp]
-    templates = np.stack([glyph.ravel() for glyph in both]).astype(np.float32)
+    drawn = crisp + [_softened(glyph, deviation) for deviation in SOFT for glyph in crisp]
+    templates = np.stack([glyph.ravel() for glyph in drawn]).astype(np.float32)
     return templates, (templates**2).sum(1), height, width
 
 
-def _soft(glyph: Array) -> Array:
-    """As a decoder paints it: a binomial blur, standard deviation 0.7 pixels."""
-    padded = np.pad(glyph, 1)
-    rows = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
-    return (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 4
+def _softened(glyph: Array, deviation: float) -> Array:
+    """As a decoder paints it: two passes of a three-tap kernel."""
+    tap = deviation**2 / 4
+    padded = np.pad(glyph, 2)
+    for _ in range(2):
+        padded = padded + tap * (np.roll(padded, 1, 0) + np.roll(padded, -1, 0) - 2 * padded)
+        padded = padded + tap * (np.roll(padded, 1, 1) + np.roll(padded, -1, 1) - 2 * padded)
+    return padded[2:-2, 2:-2]

@@ -22,6 +22,9 @@ LEAST, MOST = 64, 128
 # A pixel is painted when a channel is this far from the background. Noise of 4/255 reaches 18,
 # JPEG ringing about 30; the palest mix that matters (pink on gray, half covered) has 52.
 PAINTED = 40
+# ... and has at least this share of the strongest pixel up to two away: soft edges of neighbors
+# three pixels apart meet at a third of their strength.
+PEAK_SHARE = 0.4
 # Named backgrounds lie at least 21 apart; a decoder shifts them by up to 12.
 BACKGROUND_REACH = 30
 
@@ -73,7 +76,7 @@ def background_of(pixels: Array) -> tuple[Array, str | None]:
 def blobs(pixels: Array, background: Array, margin: int = 4) -> list[Blob]:
     """Every connected painted piece (8 neighbors), in reading order, with a margin around it."""
     strength = np.abs(pixels - background).max(-1)
-    painted = np.pad(strength > PAINTED, margin)
+    painted = np.pad(strength > np.maximum(PAINTED, PEAK_SHARE * _peaks(strength)), margin)
     pixels = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     strength = np.pad(strength, margin)
     labels, boxes = _label(painted, diagonal=True)
@@ -99,8 +102,8 @@ def blobs(pixels: Array, background: Array, margin: int = 4) -> list[Blob]:
     return found
 
 
-def eroded(mask: Mask) -> Mask:
-    """Without the pixels that touch the outside; what lies beyond the window is outside."""
+def core(mask: Mask) -> Mask:
+    """Without the pixels that touch the outside, corners too; beyond the window is outside."""
     out = np.zeros_like(mask)
     rows = mask[:-2] & mask[1:-1] & mask[2:]
     out[1:-1, 1:-1] = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
@@ -185,6 +188,13 @@ def _closed(
 
 def _first(row: Labels, number: int) -> int:
     return int((row == number).argmax())
+
+
+def _peaks(strength: Array) -> Array:
+    """The largest value up to two pixels away."""
+    padded = np.pad(strength, 2)
+    rows = np.maximum.reduce([padded[k : k + strength.shape[0]] for k in range(5)])
+    return np.maximum.reduce([rows[:, k : k + strength.shape[1]] for k in range(5)])
 
 
 def _grown(labels: Labels) -> Labels:

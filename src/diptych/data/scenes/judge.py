@@ -106,9 +106,7 @@ def holds(claims: Claims, scene: Scene | Seen) -> Verdict:
     over = [k for k in range(len(seen.things)) if not any(k in chosen for chosen in dealt)]
     parts: list[Part] = []
     for group, chosen in zip(claims.groups, dealt, strict=True):
-        parts += _group_parts(
-            group, [seen.things[k] for k in chosen], [seen.things[k] for k in over]
-        )
+        parts += _group_parts(group, seen.things, chosen, over)
     for a, name, b in claims.relations:
         text = f"{_said(claims.groups[a])} {name} {_said(claims.groups[b])}"
         parts.append(Part("relation", text, _related(seen.things, dealt, a, name, b)))
@@ -152,19 +150,22 @@ def _said(group: Group) -> str:
     return text if count == group.count else text.replace(NUMBERS[0], str(group.count), 1)
 
 
-def _group_parts(group: Group, chosen: list[Thing], over: list[Thing]) -> list[Part]:
+def _group_parts(
+    group: Group, things: tuple[Thing, ...], chosen: Sequence[int], over: Sequence[int]
+) -> list[Part]:
     """What is said of one group, against the things dealt to it and those dealt to none."""
     text = _said(group)
-    fitting = sum(_fits(thing, group) for thing in over)
     if group.count == 0:
-        return [Part("count", text, fitting == 0)]
-    parts = [Part("object", text, any(_fits(thing, group) for thing in chosen))]
+        return [Part("count", text, not any(_fits(thing, group) for thing in things))]
+    mine = [things[k] for k in chosen]
+    parts = [Part("object", text, any(_fits(thing, group) for thing in mine))]
     for kind, agrees in _ASPECTS.items():
         stated = getattr(group, kind)
         if stated is not None:
-            held = bool(chosen) and all(agrees(thing, group) for thing in chosen)
+            held = bool(mine) and all(agrees(thing, group) for thing in mine)
             parts.append(Part(kind, stated, held))
-    parts.append(Part("count", text, len(chosen) + fitting == group.count))
+    more = sum(_fits(things[k], group) for k in over)
+    parts.append(Part("count", text, len(mine) + more == group.count))
     return parts
 
 

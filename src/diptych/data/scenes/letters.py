@@ -23,7 +23,7 @@ NEAR = 1.6  # units that a letter may stand beside its place in the row
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """Some letters that hang together; `x`, `y` is the left top of the first cell, in units."""
+    """Letters that hang together; `x`, `y` is the left top of the first one's cell, in units."""
 
     text: str
     x: float
@@ -94,7 +94,7 @@ def _best_row(
 
 @lru_cache(maxsize=8)
 def _alphabet(scale: float) -> tuple[Array, Array, int, int]:
-    """All letters, crisp and then soft, flattened; their squared norms; height and width of a cell."""
+    """All letters, crisp then soft, one a row; their squared norms; a cell's height and width."""
     crisp = [ink_of(letter, scale)[..., 0] for letter in v.LETTERS]
     height, width = crisp[0].shape
     drawn = crisp + [_softened(glyph, deviation) for deviation in SOFT for glyph in crisp]

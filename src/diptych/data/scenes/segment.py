@@ -31,10 +31,11 @@ BACKGROUND_REACH = 30
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A connected painted piece. `mask` and `filled` (holes closed) are `[H, W]` of the window
-    that starts at (`left`, `top`); `pixels` `[H, W, 3]` is the picture there, minus nothing.
+    """A connected painted piece in a window `[H, W]` that starts at pixel (`left`, `top`).
 
-    `free` marks the pixels of the window that belong to no other blob.
+    `mask` is the piece, `filled` the same with its holes closed, `free` the piece and up to two
+    pixels around it that are nearest to it. `pixels` `[H, W, 3]` is the picture in the window,
+    `strength` how far each pixel is from the background in its farthest channel.
     """
 
     left: int
@@ -73,7 +74,7 @@ def background_of(pixels: Array) -> tuple[Array, str | None]:
     return color, name if away[name] <= BACKGROUND_REACH else None
 
 
-def blobs(pixels: Array, background: Array, margin: int = 4) -> list[Blob]:
+def blobs(pixels: Array, background: Array, margin: int = 3) -> list[Blob]:
     """Every connected painted piece (8 neighbors), in reading order, with a margin around it."""
     strength = np.abs(pixels - background).max(-1)
     painted = np.pad(strength > np.maximum(PAINTED, PEAK_SHARE * _peaks(strength)), margin)

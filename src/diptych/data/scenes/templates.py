@@ -49,8 +49,8 @@ def outlines(full: Array, pairs: tuple[tuple[int, int], ...]) -> Outlines:
     tables, measures = _tables()
     size, right, low, length = measures[first, second].T
     radius = np.sqrt(area / size)
-    x = full.sum(0) @ np.arange(width) / area - right * radius
-    y = full.sum(1) @ np.arange(height) / area - low * radius
+    x = full.sum(0) @ np.arange(width, dtype=np.float32) / area - right * radius
+    y = full.sum(1) @ np.arange(height, dtype=np.float32) / area - low * radius
     soft = (full * (1 - full)).sum() / (length * radius)
     columns = _cells((np.arange(width) - x[:, None]) / radius[:, None])[:, None, :]
     rows = _cells((np.arange(height) - y[:, None]) / radius[:, None])[:, :, None]
@@ -61,10 +61,13 @@ def outlines(full: Array, pairs: tuple[tuple[int, int], ...]) -> Outlines:
     return Outlines(x, y, radius, soft, blurred(drawn, soft[:, None, None]))
 
 
-def patterns(shape: str, radius: float, across: Array, down: Array, scale: float) -> Array:
+def patterns(
+    shape: str, radius: float, across: Array, down: Array, scale: float, moved: tuple[float, float]
+) -> Array:
     """The painted share of each pixel `[4, H, W]` in every fill, in the order of the vocabulary.
 
-    `across` `[1, W]` and `down` `[H, 1]` are distances to the center in pixels.
+    `across` `[1, W]` and `down` `[H, 1]` are distances to the center in pixels; stripes and dots
+    are moved by so many units against it.
     """
     table = _tables()[0][v.SHAPES.index(shape)]
     edge = table[_cells(down / radius), _cells(across / radius)] * radius
@@ -72,8 +75,8 @@ def patterns(shape: str, radius: float, across: Array, down: Array, scale: float
     hollow = np.clip(0.5 - edge - v.STROKE * scale, 0, 1)
     inside = np.clip(0.5 - edge - 2.0 * scale, 0, 1)
     pitch = v.PITCH * scale
-    row = np.abs((down / pitch) % 1 - 0.5) * pitch
-    column = np.abs((across / pitch) % 1 - 0.5) * pitch
+    row = np.abs((down / pitch - moved[1] / v.PITCH) % 1 - 0.5) * pitch
+    column = np.abs((across / pitch - moved[0] / v.PITCH) % 1 - 0.5) * pitch
     stripes = np.clip(pitch / 4 - row + 0.5, 0, 1)
     dots = np.clip(0.28 * pitch - np.hypot(pitch / 2 - row, pitch / 2 - column) + 0.5, 0, 1)
     whites = {"solid": 0 * cover, "striped": inside * stripes, "dotted": inside * dots}
@@ -85,7 +88,7 @@ def patterns(shape: str, radius: float, across: Array, down: Array, scale: float
 def indistinct(shape: str, size: str, seen: str, asked: str) -> bool:
     """Whether two fills of so small a thing are one picture: no dot fits into a small moon."""
     line = (np.arange(-40, 41, dtype=np.float32) / 4)[None, :]
-    drawn = patterns(shape, v.SIZES[size][1], line, line.T, 1.0)
+    drawn = patterns(shape, v.SIZES[size][1], line, line.T, 1.0, (0, 0))
     differ = np.abs(drawn[v.FILLS.index(seen)] - drawn[v.FILLS.index(asked)]).sum() / 16
     return size == "small" and float(differ) < INDISTINCT
 
@@ -97,6 +100,8 @@ def blurred(drawn: Array, soft: Array | float) -> Array:
     pixels. Two passes of a three-tap kernel reach deviations up to 1.25.
     """
     excess = np.maximum(soft - CRISP, 0)
+    if not np.any(excess):
+        return drawn
     tap = np.minimum((1.2 * excess + 3.5 * excess**2) / 4, 0.4)
     drawn = drawn.copy()
     for _ in range(2):
@@ -135,7 +140,7 @@ def _tables() -> tuple[Array, Array]:
     line = np.linspace(-_SPAN, _SPAN, round(2 * _SPAN / _CELL) + 1, dtype=np.float32)
     tables = np.stack([distance(s, 1.0, line[None, :], line[:, None]) for s in v.SHAPES])
     tables = tables.astype(np.float32)
-    measures = np.zeros((len(v.SHAPES), len(v.SHAPES), 4))
+    measures = np.zeros((len(v.SHAPES), len(v.SHAPES), 4), np.float32)
     for k, j in combinations_with_replacement(range(len(v.SHAPES)), 2):
         edge = (tables[k] + tables[j]) / 2
         inside = edge < 0

@@ -81,7 +81,8 @@ def test_a_speck_of_dirt_is_no_thing_but_a_blob_is():
     ("prompt", "right", "failing"),
     [
         ('a red star, a blue circle and the word "K7"', True, set()),
-        ('a large red star, an outlined blue circle and the word "K7" on a sand background', True, set()),
+        ('a large red star, a blue circle and the word "K7" on a sand background', True, set()),
+        ('a red star, an outlined blue circle and the word "K7"', True, set()),
         ('a red star, a blue circle and the word "K8"', False, {"word"}),
         ("a red star and a blue circle", False, {"nothing else"}),
         ('a small red star, a blue circle and the word "K7"', False, {"object", "size"}),

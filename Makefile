@@ -48,7 +48,7 @@ check: $(READY)  ## style, types, spelling, rows
 
 bench: $(READY)  ## one benchmark: make bench NAME=...
 	@test -n '$(NAME)' || { echo 'Which one? make bench NAME=...'; ls benchmarks/*.py 2>/dev/null | xargs -r -n1 basename -s .py | sed 's/^/  /'; exit 1; }
-	$(BIN)/python benchmarks/$(NAME).py
+	$(BIN)/python -m benchmarks.$(NAME)
 
 docs: $(READY)  ## the documentation, into site/
 	$(BIN)/zensical build --clean --strict

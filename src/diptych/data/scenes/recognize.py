@@ -60,6 +60,8 @@ COLOR_REACH = 50
 OFF_COLOR, OFF_EDGE, OFF_RAMP = 32, 30, 20
 # Thin strokes are never fully their color: a mix of at least this share counts as the color.
 PALEST = 0.6
+# So many pixels, evenly chosen, tell the color of a large thing as well as all of them.
+ENOUGH = 200
 # Painted otherwise by more than this, a color is a mix, and its named value is used instead.
 MIXED = 30
 # One pixel inside a soft edge the coverage is still this.
@@ -105,6 +107,7 @@ def paint_of(blob: Blob, background: Array) -> Paint:
     """The color that most of the strongest pixels are a strong mix of, as it is painted here."""
     strong = blob.strength[blob.mask]
     pixels = blob.pixels[blob.mask][strong >= 0.75 * strong.max()] - background
+    pixels = pixels[:: max(len(pixels) // ENOUGH, 1)]
     toward = _COLORS - background
     share = np.clip((pixels @ toward.T) / (toward**2).sum(1), PALEST, 1)[..., None]
     away = ((pixels[:, None] - share * toward) ** 2).sum(-1)

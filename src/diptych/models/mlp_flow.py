@@ -15,7 +15,7 @@ class MLPFlowConfig:
     """`dimensions` of a point, `frequencies` of the Fourier features of its time."""
 
     dimensions: int = 2
-    width: int = 128
+    width: int = 64
     depth: int = 3
     frequencies: int = 8
 

@@ -1,6 +1,6 @@
 """Row 5: the loop that never looks into a batch.
 
 Read in this order: `plan` (what is to be trained), `loop` (the training), `step` (one step of
-it), `schedule`, `optimizers`, `muon`, `average`, `batches`, `checkpoint`, `log`, `curve`,
-`hardware`, `stop`. `weights` writes what a finished run leaves.
+it), `schedule`, `optimizers`, `average`, `batches`, `checkpoint`, `log`, `curve`, `trackers`,
+`hardware`, `clock`, `stop`. `weights` writes what a finished run leaves.
 """

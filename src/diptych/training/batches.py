@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,7 +39,10 @@ def batches(
         pin_memory=pin_memory,
         **options,
     )
-    return iter(loader)
+    with warnings.catch_warnings():
+        # Python 3.12 warns of forks beside threads; torch's workers use none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return iter(loader)
 
 
 def _as_it_is(batch: Any) -> Any:

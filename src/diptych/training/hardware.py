@@ -1,4 +1,4 @@
-"""Device, precision, processes and trackers: one configured `accelerate.Accelerator`."""
+"""Device, precision and processes: one configured `accelerate.Accelerator`."""
 
 from __future__ import annotations
 
@@ -51,16 +51,3 @@ def _cpu_multiplies_bf16() -> bool:
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     asks: list[Any] = [getattr(torch.cpu, name, None) for name in names]
     return any(ask() for ask in asks if ask is not None)
-
-
-def start_trackers(accelerator: Accelerator, config: dict[str, Any], step: int) -> None:
-    """Open the trackers; points beyond `step` of an earlier try are taken back."""
-    names = [str(getattr(name, "value", name)) for name in accelerator.log_with]
-    if not names:
-        return
-    options: dict[str, Any] = {}
-    if "tensorboard" in names:
-        options["tensorboard"] = {"purge_step": step + 1}
-    # TensorBoard would make a folder of its own for the config at each start; run.json has it.
-    flat = config if set(names) - {"tensorboard"} else None
-    accelerator.init_trackers("tensorboard", config=flat, init_kwargs=options)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -16,11 +16,13 @@ from diptych.foundation.extras import need
 from diptych.foundation.progress import Progress, Report, silent
 from diptych.foundation.records import finish_record, read_record, start_record, write_record
 from diptych.training import checkpoint as checkpoints
+from diptych.training import trackers
 from diptych.training.average import Average
 from diptych.training.batches import batches
 from diptych.training.checkpoint import Checkpoint
+from diptych.training.clock import Clock
 from diptych.training.curve import draw_curve
-from diptych.training.hardware import accelerator_of, resolved_precision, start_trackers
+from diptych.training.hardware import accelerator_of, resolved_precision
 from diptych.training.log import Log, Means, finite
 from diptych.training.optimizers import load_state, state_of
 from diptych.training.plan import Outcome, Plan
@@ -71,14 +73,14 @@ class _Training:
         # "auto" may mean another precision on another machine: what was begun is kept.
         self.precision = before.get("precision") or resolved_precision(self.settings.precision)
         self.accelerator = accelerator_of(self.settings, self.precision, run)
-        self.stepper = Stepper(plan, self.accelerator)
+        self.stepper = Stepper(plan, self.accelerator, self.precision)
         self.average = Average(plan.model, self.settings.ema) if self.settings.ema else None
         self.names = {parameter: name for name, parameter in self.parameters.items()}
         self.made: int = before.get("step", 0)
         self.means = Means(before.get("means"))
         self.loss: float | None = before.get("loss")
         self.scores: dict[str, dict[str, float | None]] = before.get("scores", {})
-        self.clock = _Clock(before.get("seconds", 0.0), before.get("cpu_seconds", 0.0))
+        self.clock = Clock(before.get("seconds", 0.0), before.get("cpu_seconds", 0.0))
         if saved is not None:
             self._restore(saved)
         self.record = self._record(saved is not None, config, extra)
@@ -92,6 +94,8 @@ class _Training:
             workers=self.settings.workers if self.made < self.settings.steps else 0,
             pin_memory=self.accelerator.device.type == "cuda",
         )
+        if not self.accelerator.is_main_process:
+            report = silent
         state: Literal["finished", "interrupted", "paused"] = "finished"
         if self.made < self.settings.steps:
             self._open()
@@ -140,7 +144,8 @@ class _Training:
         if self.accelerator.num_processes == 1:
             return list(wishes)
         mine = torch.tensor(wishes, device=self.accelerator.device, dtype=torch.float32)
-        return [bool(wish) for wish in self.accelerator.reduce(mine, reduction="sum").tolist()]
+        summed = cast(torch.Tensor, self.accelerator.reduce(mine, reduction="sum"))
+        return [bool(wish) for wish in summed.tolist()]
 
     def _note(self, values: dict[str, float]) -> None:
         self.means.add(values)
@@ -166,6 +171,7 @@ class _Training:
                 self.log.write(self.made, {"probe": name, **scores})
                 flat = {f"{name}/{key}": v for key, v in scores.items() if v is not None}
                 self.accelerator.log(flat, step=self.made)
+        trackers.log_pictures(self.accelerator, folder, self.made)
         model.train()
 
     def _save(self) -> None:
@@ -216,7 +222,7 @@ class _Training:
         if self.accelerator.is_main_process:
             self.log = Log(self.run, self.made)
             write_record(self.run, {**self.record, "state": "running", "finished": None})
-        start_trackers(self.accelerator, self.bound, self.made)
+        trackers.start(self.accelerator, self.run, self.config, self.made)
 
     def _conclude(self, state: str) -> None:
         if not self.accelerator.is_main_process:
@@ -254,24 +260,8 @@ class _Training:
         kept = f"The checkpoint of step {saved.step} is kept" if saved else "Nothing was saved yet"
         return Diverged(
             error.what,
-            do=f"{kept}. Use a lower learning_rate, a longer warmup or precision fp32.",
+            do=f"{kept}. Begin a new run with a lower learning_rate, a longer warmup or fp32.",
         )
-
-
-class _Clock:
-    """What a run has taken so far, earlier tries included up to their last checkpoint."""
-
-    def __init__(self, seconds: float, cpu_seconds: float):
-        self._wall = time.monotonic() - seconds
-        self._cpu = time.process_time() - cpu_seconds
-
-    @property
-    def seconds(self) -> float:
-        return round(time.monotonic() - self._wall, 1)
-
-    @property
-    def cpu_seconds(self) -> float:
-        return round(time.process_time() - self._cpu, 1)
 
 
 def _set_gradient_checkpointing(plan: Plan) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diptych.training.muon import Muon
 from diptych.training.plan import Plan, Settings
 from diptych.training.schedule import rate_factor
 
 
-def optimizers_of(plan: Plan) -> list[torch.optim.Optimizer]:
-    """AdamW, preceded by Muon where the settings ask for it, over all trainable parameters."""
+def optimizers_of(plan: Plan, precision: str) -> list[torch.optim.Optimizer]:
+    """AdamW, preceded by Muon where the settings ask for it, over all trainable parameters.
+
+    Muon is torch's, which orthogonalizes matrix by matrix. Stacking matrices of one shape was
+    measured on a CPU: twice as fast at width 64, equal at 128 and 192, slower from 256 on.
+    """
     settings = plan.settings
     muon: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
@@ -31,7 +34,7 @@ def optimizers_of(plan: Plan) -> list[torch.optim.Optimizer]:
     optimizers: list[torch.optim.Optimizer] = []
     if muon:
         rate = settings.muon_learning_rate
-        optimizers.append(Muon(muon, lr=rate, weight_decay=settings.weight_decay))
+        optimizers.append(torch.optim.Muon(muon, lr=rate, weight_decay=settings.weight_decay))
     if decayed or slow:
         groups: list[dict[str, Any]] = [
             {"params": decayed, "weight_decay": settings.weight_decay},
@@ -39,7 +42,9 @@ def optimizers_of(plan: Plan) -> list[torch.optim.Optimizer]:
         ]
         groups = [group for group in groups if group["params"]]
         rate = settings.learning_rate
-        optimizers.append(torch.optim.AdamW(groups, lr=rate, betas=settings.betas, foreach=True))
+        # Fused is 3 to 6 times as fast on a CPU. With loss scaling it would unscale by itself.
+        kind = {"foreach": True} if precision == "fp16" else {"fused": True}
+        optimizers.append(torch.optim.AdamW(groups, lr=rate, betas=settings.betas, **kind))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["full_rate"] = group["lr"]
@@ -60,7 +65,7 @@ def set_rates(optimizers: Iterable[Any], step: int, settings: Settings) -> float
     return factor
 
 
-def state_of(optimizers: Iterable[Any], names: dict[Tensor, str]) -> dict[str, Tensor]:
+def state_of(optimizers: Iterable[Any], names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
     """All state tensors, by `parameter name:key`."""
     return {
         f"{names[parameter]}:{key}": value
@@ -71,13 +76,14 @@ def state_of(optimizers: Iterable[Any], names: dict[Tensor, str]) -> dict[str, T
 
 
 def load_state(
-    optimizers: Iterable[Any], names: dict[Tensor, str], tensors: dict[str, Tensor]
+    optimizers: Iterable[Any], names: Mapping[nn.Parameter, str], tensors: dict[str, Tensor]
 ) -> None:
     """Give each optimizer back what `state_of` took."""
     by_parameter: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         name, _, part = key.rpartition(":")
-        by_parameter.setdefault(name, {})[part] = value
+        # A copy: the file behind these tensors is deleted with its checkpoint.
+        by_parameter.setdefault(name, {})[part] = value.clone()
     for optimizer in optimizers:
         plain = optimizer.state_dict()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]

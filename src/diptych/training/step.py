@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +42,10 @@ class _Task(nn.Module):
 class Stepper:
     """Holds what changes from step to step: the prepared model and its optimizers."""
 
-    def __init__(self, plan: Plan, accelerator: Accelerator):
+    def __init__(self, plan: Plan, accelerator: Accelerator, precision: str):
         self.settings, self.accelerator = plan.settings, accelerator
         task = _Task(plan.model, plan.objective)
-        prepared = accelerator.prepare(task, *optimizers_of(plan))
+        prepared = accelerator.prepare(task, *optimizers_of(plan, precision))
         self.task, self.optimizers = prepared[0], list(prepared[1:])
         self.trained = [p for p in plan.model.parameters() if p.requires_grad]
 
@@ -84,7 +84,7 @@ class Stepper:
 
         device, seed = self.accelerator.device, self.settings.seed
         generator = torch.Generator(device).manual_seed(mix(seed, index, _OBJECTIVE))
-        torch.manual_seed(mix(seed, index, _DROPOUT))
+        _seed_dropout(device, mix(seed, index, _DROPOUT))
         return self.task(send_to_device(batch, device, non_blocking=True), generator)
 
     def _clip(self) -> Tensor:
@@ -95,7 +95,7 @@ class Stepper:
     def _means(self, sums: dict[str, Tensor], norm: Tensor) -> dict[str, float]:
         """Over accumulation and processes; `norm` is that of the gradient before clipping."""
         stacked = torch.stack(list(sums.values())) / self.settings.accumulation
-        stacked = self.accelerator.reduce(stacked, reduction="mean")
+        stacked = cast(Tensor, self.accelerator.reduce(stacked, reduction="mean"))
         return {**dict(zip(sums, stacked.tolist(), strict=True)), "norm": float(norm)}
 
     def _refuse_nonsense(self, means: dict[str, float], step: int) -> None:
@@ -106,3 +106,10 @@ class Stepper:
                 f"Step {step + 1} gave loss {means['loss']:.4g} and a gradient of norm "
                 f"{means['norm']:.4g}."
             )
+
+
+def _seed_dropout(device: torch.device, seed: int) -> None:
+    # torch.manual_seed asks every kind of device there might be: 1 ms, more than a small step.
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)

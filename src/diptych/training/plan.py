@@ -33,7 +33,8 @@ class Settings:
     `clip`: largest norm of the gradient, none for no limit. `save_every`: seconds between
     checkpoints. `probe_every`: steps between probes, 0 for only at the end. `workers`:
     processes that prepare batches, 0 for the training's own. `threads`: of torch, none for its
-    choice; another number may round the last bits differently. `minutes`: stop, resumable, after so long in one go.
+    choice; another number may round the last bits differently. `minutes`: stop, resumable, after
+    so long in one go.
     Raises ValueError for values out of range.
     """
 

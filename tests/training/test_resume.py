@@ -15,6 +15,7 @@ from small_training import plan
 from diptych.foundation.config import with_changes
 from diptych.foundation.errors import InvalidValue
 from diptych.training.checkpoint import latest
+from diptych.training.lock import alone
 from diptych.training.log import read
 from diptych.training.loop import train
 
@@ -88,6 +89,12 @@ def test_another_plan_is_refused_by_the_name_of_what_differs(tmp_path: Path):
     train(plan(steps=2), tmp_path)
     with pytest.raises(InvalidValue, match=r"training.learning_rate 0.001, not 0.01"):
         train(plan(steps=2, learning_rate=0.01), tmp_path)
+
+
+def test_a_folder_in_which_another_training_runs_is_refused(tmp_path: Path):
+    with alone(tmp_path), pytest.raises(InvalidValue, match="Another process is training"):
+        train(plan(steps=2), tmp_path)
+    assert train(plan(steps=2), tmp_path).state == "finished"
 
 
 def test_what_leaves_the_weights_alone_may_change(tmp_path: Path):

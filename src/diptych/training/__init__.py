@@ -2,5 +2,5 @@
 
 Read in this order: `plan` (what is to be trained), `loop` (the training), `step` (one step of
 it), `schedule`, `optimizers`, `average`, `batches`, `checkpoint`, `log`, `curve`, `trackers`,
-`hardware`, `clock`, `stop`. `weights` writes what a finished run leaves.
+`hardware`, `clock`, `lock`, `stop`. `weights` writes what a finished run leaves.
 """

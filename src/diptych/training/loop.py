@@ -23,6 +23,7 @@ from diptych.training.checkpoint import Checkpoint
 from diptych.training.clock import Clock
 from diptych.training.curve import draw_curve
 from diptych.training.hardware import accelerator_of, resolved_precision
+from diptych.training.lock import alone
 from diptych.training.log import Log, Means, finite
 from diptych.training.optimizers import load_state, state_of
 from diptych.training.plan import Outcome, Plan
@@ -49,8 +50,9 @@ def train(
     last checkpoint is good in each case.
     """
     run = Path(run)
-    for library in ("accelerate", "matplotlib", *plan.settings.trackers):
+    for library in ("accelerate", "matplotlib"):
         need(library, "train")
+    trackers.refuse_missing(plan.settings.trackers)
     if plan.settings.threads is not None:
         torch.set_num_threads(plan.settings.threads)
     with StopWish() as stop:
@@ -98,14 +100,15 @@ class _Training:
             report = silent
         state: Literal["finished", "interrupted", "paused"] = "finished"
         if self.made < self.settings.steps:
-            self._open()
-            try:
-                state = self._steps(ahead, report, stop)
-            except Diverged as error:
-                raise self._explained(error) from None
-            finally:
-                self.accelerator.end_training()
-            self._conclude(state)
+            with alone(self.run) if self.accelerator.is_main_process else nullcontext():
+                self._open()
+                try:
+                    state = self._steps(ahead, report, stop)
+                except Diverged as error:
+                    raise self._explained(error) from None
+                finally:
+                    self.accelerator.end_training()
+                self._conclude(state)
         if state == "finished" and self.average is not None:
             self.average.swap()
         return self._outcome(state)

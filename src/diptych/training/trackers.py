@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from diptych.foundation.errors import MissingExtra
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 PROJECT = "diptych"
+
+
+def refuse_missing(names: Iterable[str]) -> None:
+    """Raises MissingExtra for the first tracker whose library, of the same name, is not there."""
+    for name in names:
+        if find_spec(name) is None:
+            raise MissingExtra(
+                f"The tracker {name!r} is not installed.",
+                do=f"Run `pip install {name}`, or leave it out of training.trackers.",
+            )
 
 
 def start(accelerator: Accelerator, run: Path, config: Mapping[str, Any], step: int) -> None:

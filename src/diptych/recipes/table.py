@@ -36,6 +36,21 @@ class RecipeEntry(NamedTuple):
 
 
 RECIPES: dict[str, RecipeEntry] = {
+    "scenes-t2i": RecipeEntry(
+        "diptych.recipes.scenes_t2i",
+        "ScenesT2I",
+        "prompts of the scenes world to pictures, by rectified flow in the latents of scenes-vae",
+    ),
+    "scenes-vae": RecipeEntry(
+        "diptych.recipes.scenes_vae",
+        "ScenesVAE",
+        "pictures of the scenes world to latents and back; the first stage of scenes-t2i",
+    ),
+    "scenes-text": RecipeEntry(
+        "diptych.recipes.scenes_text",
+        "ScenesText",
+        "captions of the scenes world to what they say; the second stage of scenes-t2i",
+    ),
     "curve-flow": RecipeEntry(
         "diptych.recipes.moons_flow",
         "MoonsFlow",

@@ -1,0 +1,83 @@
+"""The networks by name. A new network is a file beside this one and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
+from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
+from diptych.models.mmdit import MMDiT, MMDiTConfig
+from diptych.models.painter import Painter, PainterConfig
+from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
+
+Inputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """`example(config, batch, seed)` makes arguments of `forward`, rows first."""
+
+    config: type[Any]
+    build: Callable[[Any], nn.Module]
+    example: Callable[[Any, int, int], Inputs]
+
+
+def _random(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _autoencoder(config: AutoencoderKLConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    return {
+        "image": torch.randn(batch, config.image_channels, 32, 32, generator=draw),
+        "noise": torch.randn(batch, config.latent_channels, 4, 4, generator=draw),
+    }
+
+
+def _mlp_flow(config: MLPFlowConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    x = torch.randn(batch, config.dimensions, generator=draw)
+    return {"x": x, "t": torch.rand(batch, generator=draw)}
+
+
+def _sentence(config: TextEncoderConfig, batch: int, draw: torch.Generator) -> Inputs:
+    tokens = torch.randint(1, config.vocabulary, (batch, config.length), generator=draw)
+    lengths = torch.randint(2, config.length, (batch, 1), generator=draw)
+    return {"tokens": tokens, "mask": torch.arange(config.length)[None] < lengths}
+
+
+def _text_encoder(config: TextEncoderConfig, batch: int, seed: int) -> Inputs:
+    return _sentence(config, batch, _random(seed))
+
+
+def _latent(config: MMDiTConfig, batch: int, draw: torch.Generator) -> Inputs:
+    x = torch.randn(batch, config.latent_channels, 4, 4, generator=draw)
+    return {"x": x, "t": torch.rand(batch, generator=draw)}
+
+
+def _mmdit(config: MMDiTConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    return _latent(config, batch, draw) | {
+        "context": torch.randn(batch, 5, config.context_width, generator=draw),
+        "mask": torch.tensor([[True, True, True, True, False]]).repeat(batch, 1),
+        "pooled": torch.randn(batch, config.context_width, generator=draw),
+    }
+
+
+def _painter(config: PainterConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    return _latent(config.denoiser, batch, draw) | _sentence(config.text, batch, draw)
+
+
+MODELS: dict[str, ModelEntry] = {
+    "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
+    "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),
+    "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),
+    "painter": ModelEntry(PainterConfig, Painter, _painter),
+    "text-encoder": ModelEntry(TextEncoderConfig, TextEncoder, _text_encoder),
+}

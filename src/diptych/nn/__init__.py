@@ -1,0 +1,1 @@
+"""Row 1: the blocks that networks are built of. Read `attention`, `positions`, `blocks`, `conv`."""

@@ -1,0 +1,30 @@
+"""Scaled dot-product attention, kept in float32 on the CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """q [B, H, N, D], k and v [B, H, M, D], mask [B or 1, 1, N or 1, M] (True: may look).
+
+    On a CPU, autocast would hand bfloat16 to a kernel that is three times slower than the
+    float32 one, so autocast is off inside; the result has the type of `v`.
+    """
+    if q.device.type != "cpu":
+        return scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    with torch.autocast("cpu", enabled=False):
+        out = scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
+    return out.to(v.dtype)
+
+
+def split_heads(x: Tensor, head_dim: int) -> Tensor:
+    """[B, N, H * D] -> [B, H, N, D]"""
+    return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """[B, H, N, D] -> [B, N, H * D]"""
+    return x.transpose(1, 2).flatten(-2)

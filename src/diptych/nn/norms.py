@@ -1,0 +1,27 @@
+"""Root mean square norm (Zhang and Sennrich, 2019)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import rms_norm
+
+_EPSILON = 1e-6
+
+
+class RMSNorm(nn.Module):
+    """Over the last dimension. The gain is multiplied apart: the fused kernel of torch 2.13
+    refuses a float32 gain beside a bfloat16 input and falls back to a slow one."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., D]"""
+        return bare_norm(x) * self.weight.to(x.dtype)
+
+
+def bare_norm(x: Tensor) -> Tensor:
+    """The norm without a gain, [..., D] -> [..., D]"""
+    return rms_norm(x, x.shape[-1:], eps=_EPSILON)

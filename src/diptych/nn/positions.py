@@ -1,0 +1,44 @@
+"""Where a token stands: rotary positions in one and two dimensions, and sine-cosine times."""
+
+from __future__ import annotations
+
+from math import pi
+
+import torch
+from torch import Tensor
+
+
+def rotary(positions: Tensor, head_dim: int, base: float = 10_000.0) -> Tensor:
+    """Angles for rotary positions (Su et al., 2021).
+
+    positions [N, A], one column an axis; each axis turns its share of the head's dimensions.
+    Returns cos and sin stacked, [2, N, head_dim / 2], float32.
+    """
+    axes = positions.shape[-1]
+    count = head_dim // (2 * axes)
+    rates = base ** (-torch.arange(count, device=positions.device, dtype=torch.float32) / count)
+    angles = (positions.float()[..., None] * rates).flatten(-2)
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """x [B, H, N, D] turned by angles [2, N, D / 2]; halves are paired as in LLaMA."""
+    cos, sin = angles.to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+def grid(height: int, width: int) -> Tensor:
+    """Row and column of every cell in reading order, [height * width, 2]."""
+    rows = torch.arange(height).repeat_interleave(width)
+    columns = torch.arange(width).repeat(height)
+    return torch.stack([rows, columns], dim=-1)
+
+
+def sine_features(values: Tensor, width: int, *, period: float, octaves: float) -> Tensor:
+    """values [N] -> cosines and sines [N, width], their longest wave `period` long and their
+    shortest 2 ** -octaves of it."""
+    half = width // 2
+    rates = 2 ** torch.linspace(0, octaves, half, device=values.device)
+    angles = (2 * pi / period) * values.float()[:, None] * rates
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)

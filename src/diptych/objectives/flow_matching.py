@@ -1,0 +1,52 @@
+"""Rectified flow (Liu et al., 2022; Lipman et al., 2022) with logit-normal times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from diptych.objectives.loss import Loss
+
+
+def logit_normal(
+    count: int, mean: float, std: float, generator: torch.Generator, device: torch.device
+) -> Tensor:
+    """Times [count] in 0..1; a positive mean leans to noise, t = 1 (Esser et al., 2024)."""
+    return torch.sigmoid(mean + std * torch.randn(count, generator=generator, device=device))
+
+
+def flow_loss(
+    velocity: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]],
+    x0: Tensor,
+    generator: torch.Generator,
+    *,
+    mean: float,
+    std: float,
+    layout: Tensor | None = None,
+    layout_sizes: tuple[int, ...] = (),
+    layout_weight: float = 0.0,
+) -> Loss:
+    """Mean squared error of the velocity noise - x0 at x = (1 - t) x0 + t noise.
+
+    x0 [B, C, H, W]; `velocity(x, t)` also gives layout logits [B, N, S * sum(layout_sizes)] or
+    None; `layout` [B, N, S, len(layout_sizes)] int64 is the class of each of the S parts of a
+    token by each trait, learned beside (a hint of what lies where makes binding easier).
+    """
+    t = logit_normal(len(x0), mean, std, generator, x0.device)
+    noise = torch.randn(x0.shape, generator=generator, device=x0.device)
+    predicted, logits = velocity(torch.lerp(x0, noise, t[:, None, None, None]), t)
+    flow = (predicted.float() - (noise - x0)).square().mean()
+    parts = {"flow": flow.detach()}
+    total = flow
+    if layout is not None and logits is not None:
+        traits = logits.float().unflatten(-1, (layout.shape[2], -1)).split(layout_sizes, dim=-1)
+        entropy = sum(
+            cross_entropy(trait.flatten(0, 2), layout[..., i].flatten())
+            for i, trait in enumerate(traits)
+        ) / len(traits)
+        parts["layout"] = entropy.detach()
+        total = total + layout_weight * entropy
+    return Loss(total, parts)

@@ -1,0 +1,47 @@
+"""Model folders: `pipeline.json` beside a folder for each network and the tokenizer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from diptych.checkpoints.folder import load_network, read_json, write_network
+from diptych.foundation.config import from_json, to_json
+from diptych.foundation.errors import Unreadable
+from diptych.foundation.files import write_whole
+from diptych.models.autoencoder_kl import AutoencoderKL
+from diptych.models.painter import Painter
+from diptych.pipelines.text_to_image import Sampling, TextToImageNetworks
+from diptych.text.word_tokenizer import WordTokenizer
+
+
+def write_text_to_image(folder: Path, networks: TextToImageNetworks, sampling: Sampling) -> None:
+    """Write a folder that `TextToImage.load` reads; `pipeline.json` comes last."""
+    write_network(folder / "painter", networks.painter, half=True)
+    write_network(folder / "autoencoder", networks.autoencoder, half=True)
+    write_whole(folder / "tokenizer.json", networks.tokenizer.to_json())
+    _describe(folder, "text-to-image", latent_size=networks.latent_size, sampling=to_json(sampling))
+
+
+def read_text_to_image(folder: Path) -> tuple[TextToImageNetworks, Sampling]:
+    """The networks and the recommended sampling. Raises NotFound or Unreadable."""
+    described = _described(folder, "text-to-image")
+    networks = TextToImageNetworks(
+        load_network(folder / "painter", Painter),
+        load_network(folder / "autoencoder", AutoencoderKL),
+        WordTokenizer.load(folder / "tokenizer.json"),
+        described["latent_size"],
+    )
+    return networks, from_json(Sampling, described["sampling"], at="sampling")
+
+
+def _describe(folder: Path, kind: str, **said: object) -> None:
+    write_whole(folder / "pipeline.json", json.dumps({"pipeline": kind, **said}, indent=2) + "\n")
+
+
+def _described(folder: Path, kind: str) -> dict:
+    described = read_json(folder / "pipeline.json")
+    if described.get("pipeline") != kind:
+        found = described.get("pipeline")
+        raise Unreadable(f"{str(folder)!r} is a model for {found}, not for {kind}.")
+    return described

@@ -1,0 +1,1 @@
+"""Row 1: words to tokens and back."""

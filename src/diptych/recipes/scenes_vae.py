@@ -30,7 +30,7 @@ class ScenesVAE:
     world: World = World(themes=(0.25, 0.2, 0.3, 0.25), words=0.0, plain=0.6)
     model: AutoencoderKLConfig = AutoencoderKLConfig()
     training: Settings = Settings(
-        steps=900,
+        steps=2400,
         learning_rate=2e-3,
         warmup=40,
         betas=(0.9, 0.97),

@@ -13,6 +13,7 @@ import torch
 from diptych.foundation.config import to_json
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.extras import need
+from diptych.foundation.memory import keep_freed_memory
 from diptych.foundation.progress import Progress, Report, silent
 from diptych.foundation.records import finish_record, read_record, start_record, write_record
 from diptych.training import checkpoint as checkpoints
@@ -53,6 +54,7 @@ def train(
     for library in ("accelerate", "matplotlib"):
         need(library, "train")
     trackers.refuse_missing(plan.settings.trackers)
+    keep_freed_memory()
     if plan.settings.threads is not None:
         torch.set_num_threads(plan.settings.threads)
     with StopWish() as stop:

@@ -14,6 +14,7 @@ from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
 from diptych.models.mmdit import MMDiT, MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
 from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
+from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
 
 Inputs = dict[str, Tensor]
 
@@ -74,10 +75,19 @@ def _painter(config: PainterConfig, batch: int, seed: int) -> Inputs:
     return _latent(config.denoiser, batch, draw) | _sentence(config.text, batch, draw)
 
 
+def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inputs:
+    draw, size = _random(seed), config.vision.image_size
+    return {
+        "image": torch.randn(batch, 3, size, size, generator=draw),
+        "tokens": torch.randint(config.vocabulary, (batch, 6), generator=draw),
+    }
+
+
 MODELS: dict[str, ModelEntry] = {
     "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
     "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),
     "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),
     "painter": ModelEntry(PainterConfig, Painter, _painter),
     "text-encoder": ModelEntry(TextEncoderConfig, TextEncoder, _text_encoder),
+    "vision-language": ModelEntry(VisionLanguageConfig, VisionLanguage, _vision_language),
 }

@@ -11,6 +11,8 @@ from diptych.foundation.errors import Unreadable
 from diptych.foundation.files import write_whole
 from diptych.models.autoencoder_kl import AutoencoderKL
 from diptych.models.painter import Painter
+from diptych.models.vision_language import VisionLanguage
+from diptych.pipelines.image_to_text import Calibration, ImageToTextNetworks
 from diptych.pipelines.text_to_image import Sampling, TextToImageNetworks
 from diptych.text.word_tokenizer import WordTokenizer
 
@@ -33,6 +35,25 @@ def read_text_to_image(folder: Path) -> tuple[TextToImageNetworks, Sampling]:
         described["latent_size"],
     )
     return networks, from_json(Sampling, described["sampling"], at="sampling")
+
+
+def write_image_to_text(folder: Path, networks: ImageToTextNetworks) -> None:
+    """Write a folder that `ImageToText.load` reads; `pipeline.json` comes last."""
+    write_network(folder / "reader", networks.reader, half=True)
+    write_whole(folder / "tokenizer.json", networks.tokenizer.to_json())
+    calibration = networks.calibration and to_json(networks.calibration)
+    _describe(folder, "image-to-text", calibration=calibration)
+
+
+def read_image_to_text(folder: Path) -> ImageToTextNetworks:
+    """The networks of a folder. Raises NotFound or Unreadable."""
+    described = _described(folder, "image-to-text")
+    calibration = described.get("calibration")
+    return ImageToTextNetworks(
+        load_network(folder / "reader", VisionLanguage),
+        WordTokenizer.load(folder / "tokenizer.json"),
+        calibration and from_json(Calibration, calibration, at="calibration"),
+    )
 
 
 def _describe(folder: Path, kind: str, **said: object) -> None:

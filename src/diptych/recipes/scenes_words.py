@@ -19,9 +19,9 @@ TRAITS = {
 _SHAPE_WORDS = {*v.SHAPES, *map(plural, v.SHAPES)}
 
 
-def scenes_tokenizer() -> WordTokenizer:
-    """Every word of the world's sentences, questions and answers, and its letters."""
-    return WordTokenizer.of_words(words(), v.LETTERS + "10")
+def scenes_tokenizer(more: tuple[str, ...] = ()) -> WordTokenizer:
+    """Every word of the world's sentences, questions and answers, its letters, and `more`."""
+    return WordTokenizer.of_words([*words(), *more], v.LETTERS + "10")
 
 
 def marked(tokenizer: WordTokenizer, sentence: str) -> list[int]:

@@ -41,6 +41,11 @@ RECIPES: dict[str, RecipeEntry] = {
         "ScenesT2I",
         "prompts of the scenes world to pictures, by rectified flow in the latents of scenes-vae",
     ),
+    "scenes-i2t": RecipeEntry(
+        "diptych.recipes.scenes_i2t",
+        "ScenesI2T",
+        "captions, answers and reading of scenes by one model",
+    ),
     "scenes-vae": RecipeEntry(
         "diptych.recipes.scenes_vae",
         "ScenesVAE",

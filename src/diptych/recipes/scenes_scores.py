@@ -1,0 +1,98 @@
+"""How well a model reads scenes: captions, questions of every kind, words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.data.scenes.captions import grouped
+from diptych.data.scenes.grammar import parse
+from diptych.data.scenes.judge import holds
+from diptych.data.scenes.questions import KINDS, ask
+from diptych.data.scenes.render import render
+from diptych.data.scenes.world import Scene, World
+from diptych.foundation.errors import InvalidValue
+from diptych.foundation.randomness import stream
+from diptych.pipelines.image_to_text import Answer, ImageToTextNetworks, respond
+
+_ROWS = 50
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One thing asked of one scene, and what the model said."""
+
+    kind: str
+    task: str
+    scene: Scene
+    wanted: str
+    said: Answer
+    right: bool
+
+
+def asked_of(
+    networks: ImageToTextNetworks, split: str, *, seed: int, captions: int, each: int
+) -> list[Asked]:
+    """`captions` captions and `each` questions of every kind on scenes of a split.
+
+    A caption is right when it names every thing by number, color and shape, and all else it says
+    (sizes, fills, relations, the word, the background) is true.
+    """
+    size = networks.image_size
+    world = World(split=split, size=size, words=0.4)
+    waiting: list[tuple[str, str, Scene, str]] = []
+    for index in range(captions):
+        waiting.append(("caption", "caption", world.scene(seed, index), ""))
+    counts = dict.fromkeys(KINDS, 0)
+    index = captions
+    while min(counts.values()) < each:
+        scene = world.scene(seed, index)
+        draw = stream(seed, 2, index)
+        for kind in KINDS:
+            question = ask(scene, draw, kind, split) if counts[kind] < each else None
+            if question is not None:
+                counts[kind] += 1
+                waiting.append((kind, question.text, scene, question.answer))
+        index += 1
+    return _answered(networks, waiting, size)
+
+
+def _answered(
+    networks: ImageToTextNetworks, waiting: list[tuple[str, str, Scene, str]], size: int
+) -> list[Asked]:
+    done: list[Asked] = []
+    for start in range(0, len(waiting), _ROWS):
+        part = waiting[start : start + _ROWS]
+        pictures: list[NDArray[np.uint8]] = [render(scene, size) for _, _, scene, _ in part]
+        answers = respond(networks, pictures, [task for _, task, _, _ in part])
+        for (kind, task, scene, wanted), said in zip(part, answers, strict=True):
+            right = caption_is_exact(said.text, scene) if kind == "caption" else said.text == wanted
+            done.append(Asked(kind, task, scene, wanted, said, right))
+    return done
+
+
+def caption_is_exact(text: str, scene: Scene) -> bool:
+    """Whether a caption states the whole inventory, and nothing that is not so."""
+    try:
+        claims = parse(text)
+    except InvalidValue:
+        return False
+    stated = {(group.color, group.shape): group.count for group in claims.groups}
+    there = {(things[0].color, things[0].shape): len(things) for things in grouped(scene)}
+    word = scene.word.text if scene.word else None
+    return stated == there and claims.word == word and holds(claims, scene).right
+
+
+def reading_scores(
+    networks: ImageToTextNetworks, split: str, *, seed: int, captions: int, each: int
+) -> dict[str, float]:
+    """The share that is right: `caption`, each kind of question, and `answers` over all kinds."""
+    asked = asked_of(networks, split, seed=seed, captions=captions, each=each)
+
+    def share(some: list[Asked]) -> float:
+        return float(np.mean([one.right for one in some]))
+
+    scores = {kind: share([a for a in asked if a.kind == kind]) for kind in ("caption", *KINDS)}
+    return scores | {"answers": share([a for a in asked if a.kind != "caption"])}

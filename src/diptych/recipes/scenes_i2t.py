@@ -15,13 +15,13 @@ from diptych.data.scenes.captions import Wording, detailed, relational, short
 from diptych.data.scenes.questions import questions
 from diptych.data.scenes.render import render
 from diptych.data.scenes.world import Scene, World, pick
+from diptych.evaluation.scenes.reading import reading_scores
 from diptych.foundation.randomness import mix, stream
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
 from diptych.objectives.answering import answer_loss
 from diptych.pipelines.folders import write_image_to_text
 from diptych.pipelines.image_to_text import TASK_WORDS, ImageToTextNetworks, prompt_ids
 from diptych.recipes.scenes_batches import scenes, to_image
-from diptych.recipes.scenes_scores import reading_scores
 from diptych.recipes.scenes_words import scenes_tokenizer
 from diptych.text.word_tokenizer import WordTokenizer
 from diptych.training.plan import Plan, Settings

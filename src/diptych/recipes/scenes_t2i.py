@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 from diptych.checkpoints.folder import load_network
 from diptych.data.scenes.captions import Wording, short
 from diptych.data.scenes.grammar import parse
-from diptych.data.scenes.judge import check
 from diptych.data.scenes.render import render, visible
 from diptych.data.scenes.vocabulary import COLORS, SHAPES
 from diptych.data.scenes.world import Scene, World
+from diptych.evaluation.scenes.painting import painted_of
+from diptych.evaluation.scenes.prompts import KINDS, prompts
 from diptych.foundation.randomness import mix, stream
+from diptych.imaging.sheet import write_sheet
 from diptych.models.autoencoder_kl import AutoencoderKL
 from diptych.models.mmdit import MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
@@ -28,9 +31,8 @@ from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
 from diptych.objectives.flow_matching import flow_loss
 from diptych.objectives.loss import Loss
 from diptych.pipelines.folders import write_text_to_image
-from diptych.pipelines.text_to_image import Sampling, TextToImageNetworks, paint
+from diptych.pipelines.text_to_image import Sampling, TextToImageNetworks
 from diptych.recipes.scenes_batches import padded, scenes, to_image
-from diptych.recipes.scenes_prompts import KINDS, prompts
 from diptych.recipes.scenes_text import PAINTED, SAID
 from diptych.recipes.scenes_words import marked, scenes_tokenizer
 from diptych.text.word_tokenizer import WordTokenizer
@@ -182,17 +184,15 @@ def _probe(
 ) -> Mapping[str, float]:
     """The share of 96 tuning prompts that the judge finds right, by kind, and a sheet."""
     networks = TextToImageNetworks(model, autoencoder, tokenizer, 8)
-    asked = prompts("tune", 4, 32)
-    pictures = paint(networks, [p.text for p in asked], [p.seed for p in asked], sampling)
-    right = [check(picture, p.text).right for picture, p in zip(pictures, asked, strict=True)]
-    from diptych.imaging.sheet import write_sheet
-
-    write_sheet(pictures, [p.text for p in asked], right, folder / "prompts.png")
-    scores = {
-        kind: np.mean([r for r, p in zip(right, asked, strict=True) if p.kind == kind])
-        for kind in KINDS
+    painted = painted_of(networks, prompts("tune", 4, 32), sampling)
+    right = [one.verdict.right for one in painted]
+    write_sheet(
+        [one.picture for one in painted],
+        [one.prompt.text for one in painted],
+        right,
+        folder / "prompts.png",
+    )
+    of_kind = {
+        kind: [one.verdict.right for one in painted if one.prompt.kind == kind] for kind in KINDS
     }
-    return {
-        "right": float(np.mean(right)),
-        **{kind: float(score) for kind, score in scores.items()},
-    }
+    return {"right": fmean(right)} | {kind: fmean(some) for kind, some in of_kind.items()}

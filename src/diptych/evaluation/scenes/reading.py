@@ -14,6 +14,7 @@ from diptych.data.scenes.questions import KINDS, ask
 from diptych.data.scenes.render import render
 from diptych.data.scenes.world import Scene, World
 from diptych.foundation.errors import InvalidValue
+from diptych.foundation.progress import Progress, Report, silent
 from diptych.foundation.randomness import stream
 from diptych.pipelines.image_to_text import Answer, ImageToTextNetworks, respond
 
@@ -33,9 +34,15 @@ class Asked:
 
 
 def asked_of(
-    networks: ImageToTextNetworks, split: str, *, seed: int, captions: int, each: int
+    networks: ImageToTextNetworks,
+    split: str,
+    *,
+    seed: int,
+    captions: int,
+    each: int,
+    report: Report = silent,
 ) -> list[Asked]:
-    """`captions` captions and `each` questions of every kind on scenes of a split.
+    """`captions` captions, and `each` questions of every kind and words to `read`, of a split.
 
     A caption is right when it names every thing by number, color and shape, and all else it says
     (sizes, fills, relations, the word, the background) is true.
@@ -45,7 +52,7 @@ def asked_of(
     waiting: list[tuple[str, str, Scene, str]] = []
     for index in range(captions):
         waiting.append(("caption", "caption", world.scene(seed, index), ""))
-    counts = dict.fromkeys(KINDS, 0)
+    counts = dict.fromkeys((*KINDS, "word"), 0)
     index = captions
     while min(counts.values()) < each:
         scene = world.scene(seed, index)
@@ -55,12 +62,18 @@ def asked_of(
             if question is not None:
                 counts[kind] += 1
                 waiting.append((kind, question.text, scene, question.answer))
+        if scene.word is not None and counts["word"] < each:
+            counts["word"] += 1
+            waiting.append(("word", "read", scene, scene.word.text))
         index += 1
-    return _answered(networks, waiting, size)
+    return _answered(networks, waiting, size, report)
 
 
 def _answered(
-    networks: ImageToTextNetworks, waiting: list[tuple[str, str, Scene, str]], size: int
+    networks: ImageToTextNetworks,
+    waiting: list[tuple[str, str, Scene, str]],
+    size: int,
+    report: Report,
 ) -> list[Asked]:
     done: list[Asked] = []
     for start in range(0, len(waiting), _ROWS):
@@ -70,6 +83,7 @@ def _answered(
         for (kind, task, scene, wanted), said in zip(part, answers, strict=True):
             right = caption_is_exact(said.text, scene) if kind == "caption" else said.text == wanted
             done.append(Asked(kind, task, scene, wanted, said, right))
+        report(Progress(len(done), len(waiting), "captions and questions"))
     return done
 
 
@@ -88,11 +102,13 @@ def caption_is_exact(text: str, scene: Scene) -> bool:
 def reading_scores(
     networks: ImageToTextNetworks, split: str, *, seed: int, captions: int, each: int
 ) -> dict[str, float]:
-    """The share that is right: `caption`, each kind of question, and `answers` over all kinds."""
+    """The share that is right: `caption`, each kind of question, `word`, and `answers` of all."""
     asked = asked_of(networks, split, seed=seed, captions=captions, each=each)
 
     def share(some: list[Asked]) -> float:
         return float(np.mean([one.right for one in some]))
 
-    scores = {kind: share([a for a in asked if a.kind == kind]) for kind in ("caption", *KINDS)}
-    return scores | {"answers": share([a for a in asked if a.kind != "caption"])}
+    scores = {
+        kind: share([a for a in asked if a.kind == kind]) for kind in ("caption", *KINDS, "word")
+    }
+    return scores | {"answers": share([a for a in asked if a.kind in KINDS])}

@@ -1,0 +1,1 @@
+"""How well models paint and read scenes: `prompts` (what is asked for), `painting`, `reading`."""

@@ -18,6 +18,7 @@ from diptych.foundation.version import __version__
 
 # verb -> (its module, what `diptych --help` says about it)
 VERBS: dict[str, tuple[str, str]] = {
+    "eval": ("diptych.cli.eval", "score models on what they were never trained on"),
     "train": (
         "diptych.cli.train",
         "train a model by a recipe, from scratch or from where it stopped",

@@ -67,8 +67,11 @@ class WordTokenizer:
         return len(self.vocabulary)
 
     def encode(self, sentence: str) -> list[int]:
-        """Ids without marks of begin and end; words that are not known become `unknown`."""
-        return self._tokenizer.encode(_lowered(sentence)).ids
+        """Ids without marks of begin and end; words that are not known become `unknown`.
+
+        Capitals are letters of a picture. What a person types goes through `check`.
+        """
+        return self._tokenizer.encode(sentence).ids
 
     def decode(self, numbers: Sequence[int]) -> str:
         """A sentence; spelled words are joined, special tokens left out."""
@@ -89,10 +92,14 @@ class WordTokenizer:
         return text
 
     def check(self, sentence: str, longest: int) -> list[int]:
-        """Like `encode`, strictly: raises InvalidValue for unknown words or too many tokens."""
-        numbers = self.encode(sentence)
+        """Like `encode` for typed text: its case does not matter outside quotation marks.
+
+        Raises InvalidValue for unknown words or too many tokens.
+        """
+        lowered = _lowered(sentence)
+        numbers = self.encode(lowered)
         if self.unknown in numbers:
-            pieces = re.findall(_PIECE, _lowered(sentence))
+            pieces = re.findall(_PIECE, lowered)
             strange = [piece for piece in pieces if piece not in self.vocabulary]
             raise InvalidValue(
                 f"The model does not know the word {strange[0]!r}.", do=self._nearest(strange[0])

@@ -24,7 +24,7 @@ from diptych.evaluation.scenes.painting import painted_of
 from diptych.evaluation.scenes.prompts import KINDS, prompts
 from diptych.foundation.randomness import mix, stream
 from diptych.imaging.sheet import write_sheet
-from diptych.models.autoencoder_kl import AutoencoderKL
+from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.models.mmdit import MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
 from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
@@ -35,6 +35,7 @@ from diptych.pipelines.text_to_image import Sampling, TextToImageNetworks
 from diptych.recipes.scenes_batches import padded, scenes, to_image
 from diptych.recipes.scenes_text import PAINTED, SAID
 from diptych.recipes.scenes_words import marked, scenes_tokenizer
+from diptych.recipes.stages import stage
 from diptych.text.word_tokenizer import WordTokenizer
 from diptych.training.plan import Plan, Settings
 
@@ -78,14 +79,14 @@ class ScenesT2I:
 
     def build(self) -> Plan:
         torch.manual_seed(mix(self.training.seed))
-        autoencoder = load_network(Path(self.vae), AutoencoderKL)
+        autoencoder = stage(AutoencoderKL, AutoencoderKLConfig(), self.vae)
         painter = Painter(self.model)
         if self.start is not None:
-            painter.load_state_dict(
-                load_network(Path(self.start) / "painter", Painter).state_dict()
-            )
+            start = stage(Painter, self.model, Path(self.start) / "painter")
+            painter.load_state_dict(start.state_dict())
         else:
-            painter.text.load_state_dict(load_network(Path(self.text), TextEncoder).state_dict())
+            text = stage(TextEncoder, self.model.text, self.text)
+            painter.text.load_state_dict(text.state_dict())
         tokenizer = scenes_tokenizer()
         return Plan(
             model=painter,

@@ -1,0 +1,106 @@
+"""Every fenced block of the documents says what it is: `run` is run, `shown` must be true.
+
+A `run` block is a program of at most a minute in an empty folder without a network. A `shown`
+block of bash must parse against the real command line or name real targets of the Makefile; a
+`shown` block of Python must compile.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from diptych.cli.main import parse
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```\s*$", re.M | re.S)  # fmt: skip # noqa: E501
+OTHER_WORDS = ("git clone", "cd", "pip install", "python3 -m venv", "python -m benchmarks.")
+PROGRAMS = {"bash": ["bash", "-eu", "-o", "pipefail", "-c"], "python": [sys.executable, "-c"]}
+
+
+class Block(NamedTuple):
+    place: str
+    language: str
+    tag: str
+    body: str
+
+
+def blocks_of(text: str, place: str) -> list[Block]:
+    """The fenced blocks of a page."""
+    found = []
+    for match in FENCE.finditer(text):
+        language, _, tag = match["info"].strip().partition(" ")
+        line = text.count("\n", 0, match.start()) + 1
+        body = "".join(row.removeprefix(match["indent"]) for row in match["body"].splitlines(True))
+        found.append(Block(f"{place}:{line}", language, tag.strip(), body))
+    return found
+
+
+def targets() -> set[str]:
+    """The targets that the Makefile offers."""
+    text = (ROOT / "Makefile").read_text()
+    return {name for line in re.findall(r"^\.PHONY:(.*)$", text, re.M) for name in line.split()}
+
+
+def check_line(line: str) -> None:
+    """Raises for a line of a shell that is not true of this repository."""
+    words = shlex.split(line, comments=True)
+    if not words or line.startswith(OTHER_WORDS):
+        return
+    if words[0] == "diptych":
+        parse(words[1:])
+    elif words[0] == "make":
+        asked = [word for word in words[1:] if "=" not in word]
+        assert set(asked) <= targets(), f"the Makefile has no {set(asked) - targets()}"
+    else:
+        raise AssertionError(f"{words[0]!r} is not among what a shown block may hold")
+
+
+BLOCKS = [
+    block
+    for page in PAGES
+    if page.exists()
+    for block in blocks_of(page.read_text(), str(page.relative_to(ROOT)))
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
+def test_a_block_is_true(block: Block, tmp_path: Path):
+    assert block.tag in ("run", "shown"), f"{block.place} has no tag: run or shown"
+    assert block.language in PROGRAMS, f"{block.place} is neither bash nor python"
+    if block.tag == "run":
+        environment = {
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        command = [*PROGRAMS[block.language], block.body]
+        subprocess.run(command, cwd=tmp_path, env=environment, timeout=60, check=True)
+    elif block.language == "python":
+        compile(block.body, block.place, "exec")
+    else:
+        for line in block.body.replace("\\\n", " ").splitlines():
+            check_line(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["diptych trian", "diptych train --lits", "make nothing-of-the-kind", "curl example.org"],
+)
+def test_a_wrong_line_is_found(line: str):
+    with pytest.raises(Exception, match=r"train|--list|nothing|curl"):
+        check_line(line)
+
+
+def test_blocks_are_found_with_their_tags():
+    text = "a\n```bash run\necho 1\n```\n  ```python\n  1\n  ```\n"
+    found = [(b.language, b.tag, b.body) for b in blocks_of(text, "page")]
+    assert found == [("bash", "run", "echo 1\n"), ("python", "", "1\n")]

@@ -69,7 +69,7 @@ def test_wrong_folders_are_refused_by_name(written, tmp_path):
     with pytest.raises(NotFound, match="text-encoder"):
         load_network(folder, TextEncoder)
     (folder / "config.json").write_text("no json")
-    with pytest.raises(Unreadable, match="config.json"):
+    with pytest.raises(Unreadable, match=r"config\.json"):
         load_network(folder, TextEncoder)
 
 
@@ -77,7 +77,7 @@ def test_a_cut_file_is_refused(written):
     folder, _ = written
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(Unreadable, match="model.safetensors"):
+    with pytest.raises(Unreadable, match=r"model\.safetensors"):
         load_network(folder, TextEncoder)
 
 

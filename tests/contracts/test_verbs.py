@@ -40,7 +40,7 @@ def test_every_misspelled_flag(verb: str):
 
 
 def test_no_traceback_reaches_the_user():
-    for words, code in [(["trian"], 3), (["train", "--lits"], 2), (["train", "curve"], 3)]:
+    for words, code in [(["trainn"], 3), (["train", "--listt"], 2), (["train", "curve"], 3)]:
         command = [sys.executable, "-m", "diptych", *words]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == code

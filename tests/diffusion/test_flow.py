@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ from diptych.foundation.errors import InvalidValue
 def test_nodes_fall_from_one_to_nothing(steps: int, shift: float):
     nodes = flow_nodes(steps, shift)
     assert len(nodes) == steps + 1 and nodes[0] == 1 and nodes[-1] == 0
-    assert all(a > b for a, b in zip(nodes, nodes[1:], strict=False))
+    assert all(a > b for a, b in pairwise(nodes))
 
 
 def test_a_shift_moves_the_middle_towards_noise():
@@ -35,7 +37,7 @@ def test_one_point_is_reached_exactly_in_any_number_of_steps(steps: int):
     target = torch.tensor([[[[0.3]], [[-1.2]]]], dtype=torch.float64)
     x = first_noise([4], (2, 1, 1)).double()
     nodes = flow_nodes(steps, 2.0)
-    for now, following in zip(nodes, nodes[1:], strict=False):
+    for now, following in pairwise(nodes):
         x = euler_step(x, (x - target) / now, now, following)
     torch.testing.assert_close(x, target)
 
@@ -47,7 +49,7 @@ def test_euler_is_of_first_order_on_a_gaussian():
     def end(steps: int) -> float:
         x = torch.tensor(x1, dtype=torch.float64)
         nodes = flow_nodes(steps)
-        for now, following in zip(nodes, nodes[1:], strict=False):
+        for now, following in pairwise(nodes):
             variance = (1 - now) ** 2 * spread**2 + now**2
             velocity = x * (now - (1 - now) * spread**2) / variance
             x = euler_step(x, velocity, now, following)

@@ -81,8 +81,11 @@ def test_texts_in_a_row_lose_what_they_lose_alone():
     starts = [0, 5, 8]
     weights = torch.ones(1, 15).index_fill(1, torch.tensor(starts), 0.0)
     batch = {
-        "image": image, "tokens": row[None], "segments": torch.tensor([numbers]), "weights": weights,
-    }  # fmt: skip
+        "image": image,
+        "tokens": row[None],
+        "segments": torch.tensor([numbers]),
+        "weights": weights,
+    }
     each = [
         cross_entropy(model.answer(prefix, t[None, :-1])[0], t[1:], reduction="sum") for t in texts
     ]

@@ -20,7 +20,7 @@ def test_case_does_not_matter_outside_quotation_marks():
     assert KNOWN.check('the word "ab3"', 9) == KNOWN.encode('the word "AB3"')
 
 
-@pytest.mark.parametrize(("text", "said"), [("a red cirle", "'circle'"), ("a zebra", "It knows")])
+@pytest.mark.parametrize(("text", "said"), [("a red circlle", "'circle'"), ("a zebra", "It knows")])
 def test_an_unknown_word_is_named_with_the_nearest_known(text: str, said: str):
     with pytest.raises(InvalidValue, match=text.split()[-1]) as error:
         KNOWN.check(text, 9)

@@ -1,8 +1,10 @@
 """Sentences become claims. Understands all that `captions` writes and plain prompts like them.
 
-sentence = [opening] item {("," | "and" | relation) item} ["on a" background "background"]
-item     = number [size] [fill] [color] (shape | "object") [place] | "the word" "ABC"
-relation = ["is"] ("above" | "over" | "to the left of" | ...)
+In signs:
+
+    sentence = [opening] item {("," | "and" | relation) item} ["on a" background "background"]
+    item     = number [size] [fill] [color] (shape | "object") [place] | "the word" "ABC"
+    relation = ["is"] ("above" | "over" | "to the left of" | ...)
 """
 
 from __future__ import annotations

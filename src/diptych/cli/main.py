@@ -18,11 +18,14 @@ from diptych.foundation.version import __version__
 
 # verb -> (its module, what `diptych --help` says about it)
 VERBS: dict[str, tuple[str, str]] = {
+    "generate": ("diptych.cli.generate", "paint pictures from words"),
+    "caption": ("diptych.cli.caption", "say what is in pictures"),
+    "ask": ("diptych.cli.ask", "ask a question about a picture"),
+    "read": ("diptych.cli.read", "read what is written in pictures"),
+    "models": ("diptych.cli.models", "list the shipped models, show a card"),
+    "train": ("diptych.cli.train", "train a model by a recipe, or go on where it stopped"),
     "eval": ("diptych.cli.eval", "score models on what they were never trained on"),
-    "train": (
-        "diptych.cli.train",
-        "train a model by a recipe, from scratch or from where it stopped",
-    ),
+    "data": ("diptych.cli.data", "look at data"),
 }
 
 INTERRUPTED = 130

@@ -1,0 +1,58 @@
+"""Pictures from files: only what can be read whole, upright, without transparency."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from diptych.foundation.errors import NotFound, Unreadable
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+MOST_PIXELS = 50_000_000
+
+
+def read_picture(path: str | os.PathLike[str]) -> Image.Image:
+    """The first frame as RGB, turned as its EXIF says, transparency over white.
+
+    Raises NotFound, or Unreadable for what is no PNG, JPEG, WebP or GIF, is cut off, or has more
+    than 50 million pixels.
+    """
+    name = str(path)
+    if not Path(path).exists():
+        raise NotFound(f"There is no picture {name!r}.")
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise Unreadable(
+                    f"{name!r} has {picture.width} x {picture.height} pixels.",
+                    do="Make it smaller; up to 50 million are read.",
+                )
+            picture.load()
+            return upright_rgb(picture)
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise Unreadable(
+            f"{name!r} is no picture that can be read.", do="PNG, JPEG, WebP and GIF can be."
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise Unreadable(f"{name!r} cannot be read: {error}.") from error
+
+
+def upright_rgb(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF says, transparency over white, RGB."""
+    turned = ImageOps.exif_transpose(picture)
+    if "A" in turned.getbands() or "transparency" in turned.info:
+        layer = turned.convert("RGBA")
+        turned = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return turned.convert("RGB")
+
+
+def to_square(picture: Image.Image, size: int) -> NDArray[np.uint8]:
+    """The whole picture squeezed to [size, size, 3] uint8 by Pillow's bicubic filter."""
+    whole = upright_rgb(picture)
+    if whole.size != (size, size):
+        whole = whole.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(whole)

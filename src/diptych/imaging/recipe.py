@@ -1,0 +1,89 @@
+"""How a picture was made, written inside it.
+
+Two PNG texts: `parameters`, in the form that AUTOMATIC1111 began and the community's tools read,
+and `diptych`, JSON with everything. No time, host or job: the same request is the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from diptych.foundation.config import from_json
+from diptych.foundation.errors import NotFound, Unreadable
+from diptych.foundation.files import write_whole
+
+_KEY = "diptych"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureRecipe:
+    """All that decides the pixels. `model_hash`: the first 10 digits of the weights' SHA-256."""
+
+    prompt: str
+    negative_prompt: str
+    seed: int
+    steps: int
+    guidance: float
+    shift: float
+    width: int
+    height: int
+    model: str
+    model_hash: str
+    version: str
+
+    def parameters(self) -> str:
+        """The community's one text for it."""
+        lines = [self.prompt]
+        if self.negative_prompt:
+            lines.append(f"Negative prompt: {self.negative_prompt}")
+        lines.append(
+            f"Steps: {self.steps}, Sampler: Euler, CFG scale: {self.guidance:g}, "
+            f"Seed: {self.seed}, Size: {self.width}x{self.height}, "
+            f"Model hash: {self.model_hash}, Model: {self.model}, Version: diptych {self.version}"
+        )
+        return "\n".join(lines)
+
+
+def png_bytes(picture: Image.Image, recipe: PictureRecipe) -> bytes:
+    """The PNG file: the same pixels and recipe give the same bytes."""
+    text = PngInfo()
+    text.add_text("parameters", recipe.parameters())
+    text.add_text(_KEY, json.dumps(asdict(recipe), sort_keys=True))
+    content = BytesIO()
+    picture.save(content, format="png", pnginfo=text, compress_level=6)
+    return content.getvalue()
+
+
+def write_picture(
+    path: str | os.PathLike[str], picture: Image.Image, recipe: PictureRecipe
+) -> Path:
+    """Write the PNG, whole or not at all. Raises NotWritten."""
+    return write_whole(path, png_bytes(picture, recipe))
+
+
+def recipe_of(path: str | os.PathLike[str]) -> PictureRecipe:
+    """The recipe inside a picture of ours. Raises NotFound or Unreadable."""
+    if not Path(path).is_file():
+        raise NotFound(f"There is no picture {str(path)!r}.")
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            picture.load()
+            found: Any = picture.info.get(_KEY)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise Unreadable(f"{str(path)!r} is no PNG that can be read.") from error
+    if not found:
+        raise Unreadable(
+            f"{str(path)!r} carries no recipe.", do="Only pictures made here can be repeated."
+        )
+    try:
+        return from_json(PictureRecipe, json.loads(found), at="recipe")
+    except ValueError as error:
+        raise Unreadable(f"The recipe in {str(path)!r} is broken.") from error

@@ -18,6 +18,7 @@ from diptych.foundation.version import __version__
 
 # verb -> (its module, what `diptych --help` says about it)
 VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("diptych.cli.demo", "paint, read back and judge: one page"),
     "generate": ("diptych.cli.generate", "paint pictures from words"),
     "caption": ("diptych.cli.caption", "say what is in pictures"),
     "ask": ("diptych.cli.ask", "ask a question about a picture"),

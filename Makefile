@@ -33,6 +33,9 @@ $(READY): pyproject.toml Makefile
 	@rm -f $(VENV)/ready-*
 	@touch $@
 
+demo: $(READY)  ## words to pictures and back, one page: make demo PROMPT="..."
+	$(BIN)/diptych demo $(if $(PROMPT),"$(PROMPT)")
+
 test: $(READY)  ## the tests, without the long proofs
 	$(BIN)/python -m pytest -q $(if $(DIPTYCH_SLOW_TENTH),,-m 'not slow')
 

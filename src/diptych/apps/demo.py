@@ -141,7 +141,8 @@ h2 { font-size: 1rem; font-weight: 600; margin: 0 0 .6rem; min-height: 3rem; }
 img { width: 100%; image-rendering: pixelated; border-radius: .3rem; display: block; }
 figcaption p { margin: .5rem 0 0; } em { color: var(--soft); }
 ul { list-style: none; padding: 0; margin: .3rem 0 0; font-size: .85rem; }
-li::before { content: "\\2713 "; color: var(--good); } li.no::before { content: "\\2717 "; color: var(--bad); }
+li::before { content: "\\2713 "; color: var(--good); }
+li.no::before { content: "\\2717 "; color: var(--bad); }
 pre { white-space: pre-wrap; font-size: .85rem; background: var(--card); padding: 1rem;
   border-radius: .7rem; overflow-x: auto; }
 </style>

@@ -5,6 +5,7 @@ with the early convolutions of Xiao et al., 2021)."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +119,8 @@ class VisionLanguage(nn.Module):
         """
         angles = rotary(positions[..., None], self.config.head_dim)[:, :, None]
         h = rows
-        for number, block in enumerate(self.blocks):
+        for number, layer in enumerate(self.blocks):
+            block = cast(Block, layer)
             q, k, v = block.attention.heads(block.attention_norm(h), angles)
             if cache is not None:
                 if len(cache) > number:

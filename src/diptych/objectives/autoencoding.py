@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,8 @@ def reconstruction_loss(
     `model(image, noise) -> (image, mean, log_variance)`; image [B, 3, H, W] in -1..1. The KL is
     a mean over latent values (Kingma and Welling, 2014, appendix B).
     """
-    small = (len(image), model.config.latent_channels, image.shape[2] // 8, image.shape[3] // 8)
+    channels: int = cast(Any, model.config).latent_channels
+    small = (len(image), channels, image.shape[2] // 8, image.shape[3] // 8)
     noise = torch.randn(small, generator=generator, device=image.device)
     again, mean, log_variance = model(image, noise)
     error = again.float() - image

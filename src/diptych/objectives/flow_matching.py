@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -43,10 +44,11 @@ def flow_loss(
     total = flow
     if layout is not None and logits is not None:
         traits = logits.float().unflatten(-1, (layout.shape[2], -1)).split(layout_sizes, dim=-1)
-        entropy = sum(
+        entropies = [
             cross_entropy(trait.flatten(0, 2), layout[..., i].flatten())
             for i, trait in enumerate(traits)
-        ) / len(traits)
+        ]
+        entropy = cast(Tensor, sum(entropies)) / len(traits)
         parts["layout"] = entropy.detach()
         total = total + layout_weight * entropy
     return Loss(total, parts)

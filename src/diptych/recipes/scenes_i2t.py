@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,9 @@ class ScenesI2T:
         )
 
     def finish(self, plan: Plan, run: Path) -> None:
-        networks = ImageToTextNetworks(plan.model, scenes_tokenizer(TASK_WORDS))
+        networks = ImageToTextNetworks(
+            cast(VisionLanguage, plan.model), scenes_tokenizer(TASK_WORDS)
+        )
         write_image_to_text(run, networks)
 
 
@@ -117,5 +120,5 @@ def texts_of(scene: Scene, draw: Random) -> list[tuple[str, str, float]]:
 def _probe(
     tokenizer: WordTokenizer, model: nn.Module, step: int, folder: Path
 ) -> Mapping[str, float]:
-    networks = ImageToTextNetworks(model, tokenizer)
+    networks = ImageToTextNetworks(cast(VisionLanguage, model), tokenizer)
     return reading_scores(networks, "tune", seed=5, captions=120, each=30)

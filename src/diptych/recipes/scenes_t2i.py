@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -104,7 +104,8 @@ class ScenesT2I:
     def finish(self, plan: Plan, run: Path) -> None:
         autoencoder = load_network(Path(self.vae), AutoencoderKL)
         size = self.world.size // autoencoder.factor
-        networks = TextToImageNetworks(plan.model, autoencoder, scenes_tokenizer(), size)
+        painter = cast(Painter, plan.model)
+        networks = TextToImageNetworks(painter, autoencoder, scenes_tokenizer(), size)
         write_text_to_image(run, networks, self.sampling)
 
 
@@ -179,12 +180,12 @@ def _probe(
     autoencoder: AutoencoderKL,
     tokenizer: WordTokenizer,
     sampling: Sampling,
-    model: Painter,
+    model: nn.Module,
     step: int,
     folder: Path,
 ) -> Mapping[str, float]:
     """The share of 96 tuning prompts that the judge finds right, by kind, and a sheet."""
-    networks = TextToImageNetworks(model, autoencoder, tokenizer, 8)
+    networks = TextToImageNetworks(cast(Painter, model), autoencoder, tokenizer, 8)
     painted = painted_of(networks, prompts("tune", 4, 32), sampling)
     right = [one.verdict.right for one in painted]
     write_sheet(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,8 @@ class ScenesText:
         )
 
     def finish(self, plan: Plan, run: Path) -> None:
-        write_model(run, plan.model.text, {"model": "text-encoder", "config": to_json(self.model)})
+        encoder = cast(Tagger, plan.model).text
+        write_model(run, encoder, {"model": "text-encoder", "config": to_json(self.model)})
 
 
 class Tagger(nn.Module):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class ScenesVAE:
 
     def finish(self, plan: Plan, run: Path) -> None:
         """Write the weights with the latent's measured shift and scale in the config."""
-        model = plan.model
+        model = cast(AutoencoderKL, plan.model)
         with torch.no_grad():
             z = model.posterior(images(self.world, 1, 512, 0))[0].float()
         config = replace(self.model, shift=float(z.mean()), scale=float(1 / z.std()))

@@ -29,7 +29,7 @@ def edges(scene: Scene, size: int = 64) -> NDArray[np.bool_]:
 
 def depth(scene: Scene, size: int = 64) -> NDArray[np.float32]:
     """Nearness in 0..1, `[size, size]`: 0 is the background, 1 the thing painted last."""
-    return instances(scene, size).astype(np.float32) / max(1, len(scene.things))
+    return instances(scene, size).astype(np.float32) / np.float32(max(1, len(scene.things)))
 
 
 def keypoints(scene: Scene, size: int = 64) -> NDArray[np.float32]:

@@ -56,7 +56,7 @@ def test_guidance_and_negative_words_change_the_picture(painter: TextToImage):
     ("change", "said"),
     [
         ({"prompt": "  "}, "empty"),
-        ({"prompt": "a red cirle"}, "'cirle'"),
+        ({"prompt": "a red circlle"}, "'circlle'"),
         ({"prompt": "a red circle and " * 20}, "tokens"),
         ({"steps": 0}, "0 steps"),
         ({"guidance": -1.0}, "guidance"),

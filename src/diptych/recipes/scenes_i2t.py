@@ -12,11 +12,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from diptych.checkpoints.folder import load_network
 from diptych.data.scenes.captions import Wording, detailed, relational, short
 from diptych.data.scenes.questions import questions
 from diptych.data.scenes.render import render
 from diptych.data.scenes.world import Scene, World, pick
-from diptych.evaluation.scenes.reading import reading_scores
+from diptych.evaluation.scenes.reading import calibrated, reading_scores
 from diptych.foundation.randomness import mix, stream
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
 from diptych.objectives.answering import answer_loss
@@ -35,8 +36,9 @@ ANSWER_WEIGHT = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class ScenesI2T:
-    """Cost and scores: see the model card."""
+    """Cost, scores: see the model card. `start`: a finished run to go on from (none: scratch)."""
 
+    start: str | None = None
     batch: int = 40
     world: World = SEEN
     model: VisionLanguageConfig = VisionLanguageConfig(vocabulary=len(scenes_tokenizer(TASK_WORDS)))
@@ -55,8 +57,12 @@ class ScenesI2T:
     def build(self) -> Plan:
         torch.manual_seed(mix(self.training.seed))
         tokenizer = scenes_tokenizer(TASK_WORDS)
+        reader = VisionLanguage(self.model)
+        if self.start is not None:
+            begun = load_network(Path(self.start) / "reader", VisionLanguage)
+            reader.load_state_dict(begun.state_dict())
         return Plan(
-            model=VisionLanguage(self.model),
+            model=reader,
             objective=answer_loss,
             batch_at=partial(asked_pictures, self, tokenizer),
             settings=self.training,
@@ -67,7 +73,7 @@ class ScenesI2T:
         networks = ImageToTextNetworks(
             cast(VisionLanguage, plan.model), scenes_tokenizer(TASK_WORDS)
         )
-        write_image_to_text(run, networks)
+        write_image_to_text(run, calibrated(networks))
 
 
 def asked_pictures(recipe: ScenesI2T, tokenizer: WordTokenizer, index: int) -> dict[str, Tensor]:

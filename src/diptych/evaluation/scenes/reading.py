@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from diptych.data.scenes.world import Scene, World
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.progress import Progress, Report, silent
 from diptych.foundation.randomness import stream
-from diptych.pipelines.image_to_text import Answer, ImageToTextNetworks, respond
+from diptych.metrics.calibration import expected_calibration_error, platt
+from diptych.pipelines.image_to_text import Answer, Calibration, ImageToTextNetworks, respond
 
 _ROWS = 50
 
@@ -112,3 +113,15 @@ def reading_scores(
         kind: share([a for a in asked if a.kind == kind]) for kind in ("caption", *KINDS, "word")
     }
     return scores | {"answers": share([a for a in asked if a.kind in KINDS])}
+
+
+def calibrated(networks: ImageToTextNetworks, *, seed: int = 6) -> ImageToTextNetworks:
+    """The same networks with a calibration fitted on the `tune` split; its error is measured on
+    other scenes of that split."""
+    fitted_on = asked_of(networks, "tune", seed=seed, captions=150, each=50)
+    tried_on = asked_of(networks, "tune", seed=seed + 1, captions=150, each=50)
+    slope, offset = platt([a.said.score for a in fitted_on], [a.right for a in fitted_on])
+    draft = Calibration(slope, offset, 0.0, len(fitted_on))
+    confidences = [draft.confidence(a.said.score) for a in tried_on]
+    error = expected_calibration_error(confidences, [a.right for a in tried_on])
+    return replace(networks, calibration=replace(draft, error=error))

@@ -138,7 +138,8 @@ figure { margin: 0; padding: 1rem; background: var(--card); border-radius: .7rem
   box-shadow: 0 1px 3px #0002; border-top: 3px solid var(--bad); }
 figure.good { border-top-color: var(--good); }
 h2 { font-size: 1rem; font-weight: 600; margin: 0 0 .6rem; min-height: 3rem; }
-img { width: 100%; image-rendering: pixelated; border-radius: .3rem; display: block; }
+img { width: 100%; image-rendering: pixelated; border-radius: .3rem; display: block;
+  outline: 1px solid #8883; }
 figcaption p { margin: .5rem 0 0; } em { color: var(--soft); }
 ul { list-style: none; padding: 0; margin: .3rem 0 0; font-size: .85rem; }
 li::before { content: "\\2713 "; color: var(--good); }

@@ -1,0 +1,64 @@
+"""The models in the package: whole, small, and able to do what their cards say at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from diptych import ImageToText, TextToImage
+from diptych.data.scenes.judge import check
+from diptych.data.scenes.render import render
+from diptych.data.scenes.world import World
+from diptych.imaging.pictures import to_square
+from diptych.pipelines.image_to_text import respond
+from diptych.pipelines.reference import SHIPPED, shipped_folder
+
+MOST_BYTES = 24_000_000
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_has_weights_and_a_card(name: str):
+    folder = shipped_folder(name)
+    card = (folder / "card.md").read_text()
+    assert list(folder.rglob("*.safetensors"))
+    for part in ("Data", "Training", "Scores", "Make it again"):
+        assert f"## {part}" in card
+
+
+def test_all_weights_together_are_small():
+    sizes = [
+        path.stat().st_size
+        for name in SHIPPED
+        for path in shipped_folder(name).rglob("*.safetensors")
+    ]
+    assert sum(sizes) <= MOST_BYTES
+
+
+def test_the_reader_sees_what_is_there():
+    reader = ImageToText.load("scenes-i2t")
+    scenes = [World(split="tune").scene(21, index) for index in range(40)]
+    pictures = [render(scene) for scene in scenes]
+    grounds = respond(reader.networks, pictures, ["what color is the background?"] * len(scenes))
+    right = [answer.text == scene.background for answer, scene in zip(grounds, scenes, strict=True)]
+    assert sum(right) >= 38
+    counts = respond(reader.networks, pictures, ["how many objects are there?"] * len(scenes))
+    right = [
+        answer.text == str(len(scene.things)) for answer, scene in zip(counts, scenes, strict=True)
+    ]
+    assert sum(right) >= 30
+    assert all(answer.confidence is not None for answer in grounds)
+
+
+def test_the_painter_paints_what_is_asked():
+    painter = TextToImage.load("scenes-t2i")
+    prompts = ["a large cyan triangle", "a large pink diamond", "a medium blue square"] * 4
+    pictures = painter(prompts, seed=1)
+    assert isinstance(pictures, list)
+    seen = [check(to_square(p, 64), text).seen for p, text in zip(pictures, prompts, strict=True)]
+    colors = [prompt.split()[2] for prompt in prompts]
+    painted = [
+        any(thing.color == color for thing in one.things)
+        for one, color in zip(seen, colors, strict=True)
+    ]
+    assert sum(painted) >= 6
+    alone = painter(prompts[0], seed=1)
+    assert alone.tobytes() == painter(prompts[0], seed=1).tobytes()

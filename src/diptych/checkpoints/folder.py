@@ -73,7 +73,10 @@ def _fill(network: nn.Module, path: Path) -> None:
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise Unreadable(f"{str(path)!r} does not fit: {'; '.join(wrong[:5])}{more}.")
-    network.load_state_dict({key: value.float() for key, value in found.items()}, assign=True)
+    # Copied: where a tensor begins in the file decides its alignment, and with it the kernel and
+    # the last bits of every product.
+    whole = {key: value.to(torch.float32, copy=True) for key, value in found.items()}
+    network.load_state_dict(whole, assign=True)
     network.requires_grad_(False)
 
 

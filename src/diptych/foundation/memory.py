@@ -13,9 +13,10 @@ _KEPT = 2**31 - 1
 def keep_freed_memory() -> None:
     """Make glibc reuse large blocks (elsewhere: nothing).
 
-    By default every tensor above 32 MB is mapped and unmapped anew, and the kernel clears its
-    pages each time: in a training step of `scenes-t2i` on a virtual machine that was four fifths
-    of the time (10.5 s of CPU before, 2.4 s after).
+    By default large tensors are mapped and unmapped anew, and the kernel has to find and clear
+    their pages each time. On a virtual machine that cost little while memory was at hand (1.2 s
+    of CPU a step of `scenes-t2i` either way) and at other times most of the step: single steps
+    took 10 to 16 s, with kept memory never more than 2.4 s. See `benchmarks/kept_memory.py`.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -14,7 +14,6 @@ from torch import Tensor
 from diptych.models.vision_language import VisionLanguage
 from diptych.text.word_tokenizer import WordTokenizer
 
-TASKS = ("caption", "describe", "relate", "read")
 TASK_WORDS = ("caption", "describe", "relate", "read")
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diptych.data.scenes.world import World
 from diptych.foundation.config import to_json
 from diptych.foundation.randomness import mix
+from diptych.imaging.sheet import write_sheet
 from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.objectives.autoencoding import reconstruction_loss
 from diptych.recipes.scenes_batches import images
@@ -63,15 +64,8 @@ def reconstruction_probe(model: nn.Module, step: int, folder: Path) -> Mapping[s
     image = images(World(split="heldout", words=0.0), 2, 256, 0)
     again = model(image)[0].float().clamp(-1, 1)
     error = (again - image).square().mean()
-    _sheet(torch.cat([image[:8], again[:8], image[8:16], again[8:16]]), folder / "pairs.png")
+    pairs = torch.cat([image[:8], again[:8], image[8:16], again[8:16]])
+    pixels = ((pairs + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    words = [*["drawn"] * 8, *["decoded"] * 8] * 2
+    write_sheet(list(pixels), words, None, folder / "pairs.png")
     return {"psnr": float(10 * torch.log10(4 / error))}
-
-
-def _sheet(image: Tensor, path: Path) -> None:
-    from PIL import Image
-
-    from diptych.foundation.files import write_with
-
-    grid = image.unflatten(0, (-1, 8)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
-    pixels = ((grid + 1) * 127.5).round().byte().numpy()
-    write_with(path, lambda temporary: Image.fromarray(pixels).save(temporary, format="png"))

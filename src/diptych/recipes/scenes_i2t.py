@@ -29,7 +29,9 @@ from diptych.text.word_tokenizer import WordTokenizer
 from diptych.training.plan import Plan, Settings
 
 SEEN = World(words=0.45)
-TEXTS = 5  # a picture: caption, description or relation, and three that are asked
+TEXTS = 6  # a picture: caption, description or relation, and four that are asked
+# How often a kind is asked beside the others: where two things are compared is learned last.
+OFTEN = {"relation": 3, "compare": 3}
 # What a token of an answer weighs beside one of a caption: answers are one word, captions twenty.
 ANSWER_WEIGHT = 4.0
 
@@ -115,7 +117,11 @@ def texts_of(scene: Scene, draw: Random) -> list[tuple[str, str, float]]:
     said = [("caption", short(scene, draw, Wording(size=0.3, relation=0.3)), 1.0)]
     related = relational(scene, draw) if draw.random() < 0.3 else None
     said.append(("relate", related, 1.0) if related else ("describe", detailed(scene, draw), 0.7))
-    asked = [(q.text, q.answer, ANSWER_WEIGHT) for q in questions(scene, draw)]
+    asked = [
+        (q.text, q.answer, ANSWER_WEIGHT)
+        for q in questions(scene, draw)
+        for _ in range(OFTEN.get(q.kind, 1))
+    ]
     if scene.word is not None or draw.random() < 0.15:
         said.append(("read", scene.word.text if scene.word else "", ANSWER_WEIGHT))
     while len(said) < TEXTS:

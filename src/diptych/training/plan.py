@@ -32,9 +32,10 @@ class Settings:
     `optimizer`: muon is Muon for hidden matrices at `muon_learning_rate`, AdamW for the rest.
     `clip`: largest norm of the gradient, none for no limit. `save_every`: seconds between
     checkpoints. `probe_every`: steps between probes, 0 for only at the end. `workers`:
-    processes that prepare batches, 0 for the training's own. `threads`: of torch, none for its
-    choice; another number may round the last bits differently. `minutes`: stop, resumable, after
-    so long in one go.
+    processes that prepare batches, 0 for the training's own. `compile`: let torch.compile fuse
+    the model's steps, which needs a C++ compiler and minutes at the start, and rounds otherwise.
+    `threads`: of torch, none for its choice; another number may round the last bits differently.
+    `minutes`: stop, resumable, after so long in one go.
     Raises ValueError for values out of range.
     """
 
@@ -50,6 +51,7 @@ class Settings:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     ema: float = 0.0
     gradient_checkpointing: bool = False
+    compile: bool = False
     optimizer: Literal["adamw", "muon"] = "adamw"
     muon_learning_rate: float = 0.02
     save_every: float = 120.0

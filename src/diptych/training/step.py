@@ -44,7 +44,11 @@ class Stepper:
 
     def __init__(self, plan: Plan, accelerator: Accelerator, precision: str):
         self.settings, self.accelerator = plan.settings, accelerator
-        task = _Task(plan.model, plan.objective)
+        model = plan.model
+        if self.settings.compile:
+            # Sentences differ in length; without `dynamic` each length would be compiled anew.
+            model = cast(nn.Module, torch.compile(model, dynamic=True))
+        task = _Task(model, plan.objective)
         prepared = accelerator.prepare(task, *optimizers_of(plan, precision))
         self.task, self.optimizers = prepared[0], list(prepared[1:])
         self.trained = [p for p in plan.model.parameters() if p.requires_grad]

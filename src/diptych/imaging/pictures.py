@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -25,20 +26,33 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
     if not Path(path).exists():
         raise NotFound(f"There is no picture {name!r}.")
     try:
-        with Image.open(path, formats=FORMATS) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise Unreadable(
-                    f"{name!r} has {picture.width} x {picture.height} pixels.",
-                    do="Make it smaller; up to 50 million are read.",
-                )
-            picture.load()
-            return upright_rgb(picture)
+        return upright_rgb(_loaded(path))
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise Unreadable(
             f"{name!r} is no picture that can be read.", do="PNG, JPEG, WebP and GIF can be."
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise Unreadable(f"{name!r} cannot be read: {error}.") from error
+
+
+def open_picture(content: bytes) -> Image.Image:
+    """The first frame of a file's bytes as it is, transparency kept.
+
+    Raises Unreadable above 50 million pixels, and whatever Pillow raises for a damaged file.
+    """
+    return _loaded(BytesIO(content))
+
+
+def _loaded(source: str | os.PathLike[str] | BytesIO) -> Image.Image:
+    with Image.open(source, formats=FORMATS) as picture:
+        if picture.width * picture.height > MOST_PIXELS:
+            raise Unreadable(
+                f"{'The picture' if isinstance(source, BytesIO) else repr(str(source))} has "
+                f"{picture.width} x {picture.height} pixels.",
+                do="Make it smaller; up to 50 million are read.",
+            )
+        picture.load()
+        return picture
 
 
 def upright_rgb(picture: Image.Image) -> Image.Image:

@@ -22,7 +22,8 @@ from diptych.foundation.randomness import mix, stream
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
 from diptych.objectives.answering import answer_loss
 from diptych.pipelines.folders import write_image_to_text
-from diptych.pipelines.image_to_text import TASK_WORDS, ImageToTextNetworks, prompt_ids
+from diptych.pipelines.image_to_text import TASK_WORDS, ImageToTextNetworks
+from diptych.recipes.packed_texts import Said, packed
 from diptych.recipes.scenes_batches import scenes, to_image
 from diptych.recipes.scenes_words import scenes_tokenizer
 from diptych.text.word_tokenizer import WordTokenizer
@@ -83,37 +84,16 @@ def asked_pictures(recipe: ScenesI2T, tokenizer: WordTokenizer, index: int) -> d
     picture one behind the other."""
     seed, world = recipe.training.seed, recipe.world
     drawn = scenes(world, seed, index, recipe.batch)
-    rows = [
-        _packed(tokenizer, texts_of(scene, stream(seed, 1, index * recipe.batch + row)))
+    texts = [
+        texts_of(scene, stream(seed, 1, index * recipe.batch + row))
         for row, scene in enumerate(drawn)
     ]
-    length = max(len(row) for row in rows)
-    table = torch.tensor(
-        [row + [(tokenizer.pad, TEXTS, 0.0)] * (length - len(row)) for row in rows]
-    )
     image = to_image([render(scene, world.size) for scene in drawn])
-    tokens, segments, weights = table.unbind(-1)
-    return {
-        "image": image,
-        "tokens": tokens.long(),
-        "segments": segments.long(),
-        "weights": weights,
-    }
+    return {"image": image, **packed(tokenizer, texts)}
 
 
-def _packed(
-    tokenizer: WordTokenizer, texts: list[tuple[str, str, float]]
-) -> list[tuple[int, int, float]]:
-    """(token, number of its text, weight) of all texts of a picture."""
-    row: list[tuple[int, int, float]] = []
-    for number, (task, answer, weight) in enumerate(texts):
-        row += [(token, number, 0.0) for token in prompt_ids(tokenizer, task)]
-        row += [(token, number, weight) for token in [*tokenizer.encode(answer), tokenizer.eos]]
-    return row
-
-
-def texts_of(scene: Scene, draw: Random) -> list[tuple[str, str, float]]:
-    """TEXTS of (task or question, answer, weight of its tokens)."""
+def texts_of(scene: Scene, draw: Random) -> list[Said]:
+    """TEXTS of them."""
     said = [("caption", short(scene, draw, Wording(size=0.3, relation=0.3)), 1.0)]
     related = relational(scene, draw) if draw.random() < 0.3 else None
     said.append(("relate", related, 1.0) if related else ("describe", detailed(scene, draw), 0.7))

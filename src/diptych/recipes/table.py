@@ -56,6 +56,11 @@ RECIPES: dict[str, RecipeEntry] = {
         "ScenesText",
         "captions of the scenes world to what they say; the second stage of scenes-t2i",
     ),
+    "emoji-i2t": RecipeEntry(
+        "diptych.recipes.emoji_i2t",
+        "EmojiI2T",
+        "names of drawings in seven styles; reads the set of `diptych data emoji`",
+    ),
     "curve-flow": RecipeEntry(
         "diptych.recipes.moons_flow",
         "MoonsFlow",

@@ -100,10 +100,8 @@ class Drawings:
     def of(cls, samples: list[Sample], size: int = 1) -> Drawings:
         pictures = np.zeros((len(samples), size, size, 4), np.uint8)
         for row, sample in enumerate(samples):
-            picture = sample.picture.convert("RGBA")
-            pictures[row] = (
-                picture if picture.size == (size, size) else picture.resize((size, size))
-            )
+            picture = sample.picture.convert("RGBA").resize((size, size))
+            pictures[row] = np.asarray(picture)
         facts = [sample.facts for sample in samples]
         return cls(
             pictures,

@@ -52,7 +52,7 @@ def plain(text: str) -> str:
     """Lower-case words of letters alone: `1st place medal` is `first place medal`."""
     decomposed = unicodedata.normalize("NFKD", text.replace("&", " and "))
     letters = decomposed.encode("ascii", "ignore").decode().lower().replace("'", "")
-    words = re.findall(r"[a-z0-9]+", letters)
+    words: list[str] = re.findall(r"[a-z0-9]+", letters)
     spelled = " ".join(_ORDINALS.get(word, word) for word in words)
     return " ".join(re.sub(r"\d", lambda digit: f" {_DIGITS[int(digit[0])]} ", spelled).split())
 

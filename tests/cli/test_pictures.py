@@ -54,6 +54,7 @@ def test_generate_many(models, tmp_path: Path, capsys):
         (["generate", "a red star", "--steps", "0"], 2, "1 to 1000"),
         (["generate", "a red star", "--count", "0"], 2, "1 to 1024"),
         (["generate", "a red star", "-o", "a.jpg"], 2, "PNG"),
+        (["generate", "a red star", "--dtype", "float61"], 3, "float16"),
         (["caption", "none.png"], 3, "none.png"),
         (["ask", "none.png", "how many?"], 3, "none.png"),
     ],

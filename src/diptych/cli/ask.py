@@ -24,5 +24,10 @@ def run(args: Namespace) -> int:
         raise InvalidValue("The question is empty.", do='Ask, as "how many stars?".')
     question = question if question.endswith("?") else f"{question}?"
     return respond_to_files(
-        [args.picture], question, model=args.model, device=args.device, as_json=args.json
+        [args.picture],
+        question,
+        model=args.model,
+        device=args.device,
+        dtype=args.dtype,
+        as_json=args.json,
     )

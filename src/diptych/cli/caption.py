@@ -19,5 +19,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     task = "describe" if args.detailed else "caption"
     return respond_to_files(
-        args.pictures, task, model=args.model, device=args.device, as_json=args.json
+        args.pictures,
+        task,
+        model=args.model,
+        device=args.device,
+        dtype=args.dtype,
+        as_json=args.json,
     )

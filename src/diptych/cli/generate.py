@@ -31,6 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--size", metavar="WxH", help="width and height in pixels")
     parser.add_argument("--model", metavar="MODEL", help="a name, folder or hub id (scenes-t2i)")
     parser.add_argument("--device", help="cuda, mps or cpu (the best there is)")
+    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (what fits the device)")
     parser.add_argument("--like", metavar="FILE", help="repeat a picture; what is said here wins")
     parser.add_argument("--grid", metavar="FILE", help="write all pictures as one sheet")
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
@@ -92,7 +93,9 @@ def _painted(
     from diptych.pipelines.painter_front import TextToImage
 
     width, height = _size(args.size)
-    model = TextToImage.load(said.get("model") or "scenes-t2i", device=args.device)
+    model = TextToImage.load(
+        said.get("model") or "scenes-t2i", device=args.device, dtype=args.dtype
+    )
     with drawing("painting", "step") as report:
         pictures = model(
             prompts,

@@ -17,5 +17,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     return respond_to_files(
-        args.pictures, "read", model=args.model, device=args.device, as_json=args.json
+        args.pictures,
+        "read",
+        model=args.model,
+        device=args.device,
+        dtype=args.dtype,
+        as_json=args.json,
     )

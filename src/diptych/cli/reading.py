@@ -10,21 +10,28 @@ MANY = 64  # pictures in one pass
 
 
 def add_model_arguments(parser: ArgumentParser) -> None:
-    """`--model`, `--device` and `--json`."""
+    """`--model`, `--device`, `--dtype` and `--json`."""
     parser.add_argument("--model", default="scenes-i2t", help="a name, folder or hub id")
     parser.add_argument("--device", help="cuda, mps or cpu (the best there is)")
+    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (what fits the device)")
     parser.add_argument("--json", action="store_true", help="print JSON with scores")
 
 
 def respond_to_files(
-    files: Sequence[str], task: str, *, model: str, device: str | None, as_json: bool
+    files: Sequence[str],
+    task: str,
+    *,
+    model: str,
+    device: str | None,
+    dtype: str | None,
+    as_json: bool,
 ) -> int:
     """Print one answer a file, each behind its name where there are several."""
     from diptych.imaging.pictures import read_picture
     from diptych.pipelines.reader_front import ImageToText
 
     pictures = [read_picture(path) for path in files]  # before a model is loaded in vain
-    reader = ImageToText.load(model, device=device)
+    reader = ImageToText.load(model, device=device, dtype=dtype)
     answers = [
         answer
         for start in range(0, len(pictures), MANY)

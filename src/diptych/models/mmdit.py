@@ -117,9 +117,12 @@ class MMDiT(nn.Module):
         fixed = torch.cat(
             [sine_features(axis, 32, period=64, octaves=5) for axis in place.unbind(-1)], dim=-1
         )
-        h = self.patch_in(_patches(x, p)) + self.position_in(fixed)
+        # Places and times are told apart in float32, whatever the weights are.
+        kind = self.patch_in.weight.dtype
+        h = self.patch_in(_patches(x, p)) + self.position_in(fixed.to(kind))
         y = self.context_in(context)
-        time = self.time_out(silu(self.time_in(sine_features(t, 256, period=4, octaves=9))))
+        times = sine_features(t, 256, period=4, octaves=9).to(kind)
+        time = self.time_out(silu(self.time_in(times)))
         c = silu(time + self.pooled_in(pooled))
         both = self.modulation(c).unflatten(-1, (2, 6, -1)).unbind(1)
         angles = rotary(place, self.config.head_dim, base=100.0)

@@ -83,7 +83,7 @@ class VisionTransformer(nn.Module):
         fixed = torch.cat(
             [sine_features(axis, 32, period=64, octaves=5) for axis in place.unbind(-1)], dim=-1
         )
-        h = h.flatten(2).mT + self.position_in(fixed)
+        h = h.flatten(2).mT + self.position_in(fixed.to(self.patch_in.weight.dtype))
         angles = rotary(place, self.config.head_dim, base=100.0)
         for block in self.blocks:
             h = block(h, angles)

@@ -77,9 +77,10 @@ def respond(
     reader, tokenizer = networks.reader, networks.tokenizer
     room = reader.config.length - 2
     prompts = [[tokenizer.bos, *tokenizer.check(task, room), tokenizer.bos] for task in tasks]
-    device = next(reader.parameters()).device
+    weight = next(reader.parameters())
+    device = weight.device
     image = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(device)
-    prefix = reader.look(image.float() / 127.5 - 1)
+    prefix = reader.look((image.float() / 127.5 - 1).to(weight.dtype))
     answers: list[Answer | None] = [None] * len(prompts)
     # Rows of one prompt length share a forward pass without padding: nothing to get wrong.
     for length in sorted({len(prompt) for prompt in prompts}):

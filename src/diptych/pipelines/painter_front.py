@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -15,10 +16,13 @@ from diptych.foundation.memory import keep_freed_memory
 from diptych.foundation.progress import Report, silent
 from diptych.foundation.version import __version__
 from diptych.imaging.recipe import PictureRecipe
-from diptych.pipelines.device import device_of
+from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_text_to_image
 from diptych.pipelines.reference import folder_of
 from diptych.pipelines.text_to_image import Sampling, TextToImageNetworks, paint
+
+if TYPE_CHECKING:
+    import torch
 
 
 class TextToImage:
@@ -30,14 +34,25 @@ class TextToImage:
         self.networks, self.sampling, self.name, self._folder = networks, sampling, name, folder
 
     @classmethod
-    def load(cls, reference: str, *, device: str | None = None) -> TextToImage:
-        """A shipped name, a folder or a hub id. Raises NotFound, Unreadable, InvalidValue."""
+    def load(
+        cls,
+        reference: str,
+        *,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+    ) -> TextToImage:
+        """A shipped name, a folder or a hub id.
+
+        The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
+        float32 on a CPU. Raises NotFound, Unreadable, InvalidValue.
+        """
         keep_freed_memory()
+        place = device_of(device)
+        kind = dtype_of(dtype, place)
         folder = folder_of(reference)
         networks, sampling = read_text_to_image(folder)
-        place = device_of(device)
-        networks.painter.to(place)
-        networks.autoencoder.to(place)
+        networks.painter.to(place, kind)
+        networks.autoencoder.to(place, kind)
         return cls(networks, sampling, Path(reference).name, folder)
 
     @property

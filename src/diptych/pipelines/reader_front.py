@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.memory import keep_freed_memory
 from diptych.imaging.pictures import read_picture, to_square
-from diptych.pipelines.device import device_of
+from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_image_to_text
 from diptych.pipelines.image_to_text import Answer, ImageToTextNetworks, respond
 from diptych.pipelines.reference import folder_of
+
+if TYPE_CHECKING:
+    import torch
 
 Picture = Image.Image | str | Path
 
@@ -25,11 +29,23 @@ class ImageToText:
         self.networks, self.name = networks, name
 
     @classmethod
-    def load(cls, reference: str, *, device: str | None = None) -> ImageToText:
-        """A shipped name, a folder or a hub id. Raises NotFound, Unreadable, InvalidValue."""
+    def load(
+        cls,
+        reference: str,
+        *,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+    ) -> ImageToText:
+        """A shipped name, a folder or a hub id.
+
+        The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
+        float32 on a CPU. Raises NotFound, Unreadable, InvalidValue.
+        """
         keep_freed_memory()
+        place = device_of(device)
+        kind = dtype_of(dtype, place)
         networks = read_image_to_text(folder_of(reference))
-        networks.reader.to(device_of(device))
+        networks.reader.to(place, kind)
         return cls(networks, Path(reference).name)
 
     def caption(self, picture: Picture) -> Answer:

@@ -41,7 +41,8 @@ class Sampling:
 
 @dataclass(frozen=True)
 class PaintState:
-    """A batch of pictures on its way: x [B, C, h, w], words and empty words beside each other."""
+    """A batch of pictures on its way: x [B, C, h, w] float32, whatever the networks compute in;
+    words and empty words beside each other."""
 
     x: Tensor
     tokens: Tensor
@@ -52,12 +53,17 @@ class PaintState:
 
 @dataclass(frozen=True)
 class TextToImageNetworks:
-    """What painting needs; in evaluation mode, on one device."""
+    """What painting needs; in evaluation mode, on one device, of one dtype."""
 
     painter: Painter
     autoencoder: AutoencoderKL
     tokenizer: WordTokenizer
     latent_size: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the networks compute in."""
+        return next(self.painter.parameters()).dtype
 
 
 def prepare(
@@ -91,7 +97,8 @@ def step(networks: TextToImageNetworks, state: PaintState) -> PaintState:
     alone = state.sampling.guidance == 1
     tokens, mask = (state.tokens[:rows], state.mask[:rows]) if alone else (state.tokens, state.mask)
     asked = x if alone else torch.cat([x, x])
-    velocity = networks.painter(asked, asked.new_full((len(asked),), now), tokens, mask)[0]
+    t = asked.new_full((len(asked),), now)
+    velocity = networks.painter(asked.to(networks.dtype), t, tokens, mask)[0].float()
     if not alone:
         velocity = guided(velocity[rows:], velocity[:rows], state.sampling.guidance)
     return replace(state, x=euler_step(x, velocity, now, following), step=state.step + 1)
@@ -101,7 +108,7 @@ def finish(networks: TextToImageNetworks, state: PaintState) -> NDArray[np.uint8
     """Latents to pictures [B, H, W, 3] uint8. Raises ValueError for a latent that is not finite."""
     if not torch.isfinite(state.x).all():
         raise ValueError("the latent is not finite: the weights or the sampling are broken")
-    image = networks.autoencoder.decode(state.x).clamp(-1, 1)
+    image = networks.autoencoder.decode(state.x.to(networks.dtype)).float().clamp(-1, 1)
     return ((image + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 

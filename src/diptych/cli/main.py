@@ -23,7 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "caption": ("diptych.cli.caption", "say what is in pictures"),
     "ask": ("diptych.cli.ask", "ask a question about a picture"),
     "read": ("diptych.cli.read", "read what is written in pictures"),
-    "models": ("diptych.cli.models", "list the shipped models, show a card"),
+    "models": ("diptych.cli.models", "list models, networks and recipes, or tell about one"),
     "train": ("diptych.cli.train", "train a model by a recipe, or go on where it stopped"),
     "eval": ("diptych.cli.eval", "score models on what they were never trained on"),
     "data": ("diptych.cli.data", "look at data"),

@@ -21,7 +21,7 @@ class PainterConfig:
 
 
 class Painter(nn.Module):
-    """The network that a solver asks."""
+    """Words and a noisy latent to a velocity, which a solver asks for."""
 
     def __init__(self, config: PainterConfig):
         super().__init__()

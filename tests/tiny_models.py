@@ -9,9 +9,15 @@ import torch
 from torch import nn
 
 from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
+from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
 from diptych.models.painter import Painter, PainterConfig
 from diptych.models.vision_language import VisionConfig, VisionLanguage, VisionLanguageConfig
-from diptych.pipelines.folders import write_image_to_text, write_text_to_image
+from diptych.pipelines.embedding import EmbeddingNetworks
+from diptych.pipelines.folders import (
+    write_dual_encoder,
+    write_image_to_text,
+    write_text_to_image,
+)
 from diptych.pipelines.image_to_text import TASK_WORDS, Calibration, ImageToTextNetworks
 from diptych.pipelines.text_to_image import Sampling, TextToImageNetworks
 from diptych.recipes.scenes_words import scenes_tokenizer
@@ -38,6 +44,16 @@ def tiny_reader(folder: Path) -> Path:
     reader = VisionLanguage(replace(config, vision=vision, vocabulary=len(tokenizer), length=24))
     calibration = Calibration(1.5, -0.2, 0.01, 100)
     write_image_to_text(folder, ImageToTextNetworks(_random(reader), tokenizer, calibration))
+    return folder
+
+
+def tiny_dual_encoder(folder: Path) -> Path:
+    """A dual encoder for 32 x 32 pictures and any caption."""
+    torch.manual_seed(3)
+    tokenizer, tiny = scenes_tokenizer(), DualEncoderConfig.tiny()
+    text = replace(tiny.text, vocabulary=len(tokenizer), length=96)
+    encoder = _random(DualEncoderNetwork(replace(tiny, text=text)))
+    write_dual_encoder(folder, EmbeddingNetworks(encoder, tokenizer))
     return folder
 
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 from diptych.foundation.version import __version__
 
 if TYPE_CHECKING:
+    from diptych.pipelines.dual_front import DualEncoder
     from diptych.pipelines.painter_front import TextToImage
     from diptych.pipelines.reader_front import ImageToText
 
-__all__ = ["ImageToText", "TextToImage", "__version__"]
+__all__ = ["DualEncoder", "ImageToText", "TextToImage", "__version__"]
 
 # Loaded at first use: `import diptych` must not load torch.
 _LATER = {
+    "DualEncoder": "diptych.pipelines.dual_front",
     "ImageToText": "diptych.pipelines.reader_front",
     "TextToImage": "diptych.pipelines.painter_front",
 }

@@ -1,6 +1,8 @@
-"""Score models: `scenes` judges painting and reading exactly, on combinations never trained on.
+"""Score models on combinations never trained on: `scenes` judges painting and reading exactly,
+`retrieval` counts how often the right picture or caption is found among many.
 
 diptych eval scenes --split heldout --json
+diptych eval retrieval --model scenes-clip
 """
 
 from __future__ import annotations
@@ -11,10 +13,16 @@ from time import perf_counter, process_time
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("suite", choices=["scenes"], help="what to score on")
+    parser.add_argument("suite", choices=list(_SUITES), help="what to score on")
     parser.add_argument("--split", default="heldout", choices=["heldout", "tune", "train"])
     parser.add_argument("--t2i", default="scenes-t2i", metavar="MODEL", help="the painter, or none")
     parser.add_argument("--i2t", default="scenes-i2t", metavar="MODEL", help="the reader, or none")
+    parser.add_argument(
+        "--model", default="scenes-clip", metavar="MODEL", help="the dual encoder of retrieval"
+    )
+    parser.add_argument(
+        "--gallery", type=int, default=500, metavar="N", help="pictures to find one among (500)"
+    )
     parser.add_argument("--captions", type=int, default=500, metavar="N", help="captions (500)")
     parser.add_argument(
         "--questions", type=int, default=200, metavar="N", help="questions of each kind (200)"
@@ -32,11 +40,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from diptych.foundation.errors import InvalidValue
 
-    for name in ("captions", "questions", "prompts"):
+    for name in ("captions", "questions", "prompts", "gallery"):
         if getattr(args, name) < 1:
             raise InvalidValue(f"--{name} must be at least 1, not {getattr(args, name)}.")
     started, cpu = perf_counter(), process_time()
-    scores: dict[str, object] = {"split": args.split}
+    scores = {"split": args.split, **_SUITES[args.suite](args)}
+    scores["seconds"] = round(perf_counter() - started, 1)
+    scores["cpu_seconds"] = round(process_time() - cpu, 1)
+    print(json.dumps(scores, indent=2) if args.json else _table(scores))
+    return 0
+
+
+def _scenes(args: Namespace) -> dict[str, object]:
+    scores: dict[str, object] = {}
     if args.i2t != "none":
         scores |= _read(args)
     if args.t2i != "none":
@@ -46,10 +62,19 @@ def run(args: Namespace) -> int:
         "questions_a_kind": args.questions if args.i2t != "none" else 0,
         "prompts_a_kind": args.prompts if args.t2i != "none" else 0,
     }
-    scores["seconds"] = round(perf_counter() - started, 1)
-    scores["cpu_seconds"] = round(process_time() - cpu, 1)
-    print(json.dumps(scores, indent=2) if args.json else _table(scores))
-    return 0
+    return scores
+
+
+def _retrieval(args: Namespace) -> dict[str, object]:
+    from diptych.cli.console import drawing
+    from diptych.evaluation.scenes.suite import retrieval_suite
+    from diptych.pipelines.folders import read_dual_encoder
+    from diptych.pipelines.reference import folder_of
+
+    networks = read_dual_encoder(folder_of(args.model))
+    with drawing("embedding") as report:
+        scores = retrieval_suite(networks, args.split, count=args.gallery, report=report)
+    return scores | {"samples": {"pictures": args.gallery}}
 
 
 def _read(args: Namespace) -> dict[str, object]:
@@ -93,6 +118,9 @@ def _paint(args: Namespace) -> dict[str, object]:
             Path(args.sheet),
         )
     return scores
+
+
+_SUITES = {"scenes": _scenes, "retrieval": _retrieval}
 
 
 def _table(scores: dict[str, object]) -> str:

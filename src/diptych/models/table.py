@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
+from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
 from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
 from diptych.models.mmdit import MMDiT, MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
@@ -75,6 +76,12 @@ def _painter(config: PainterConfig, batch: int, seed: int) -> Inputs:
     return _latent(config.denoiser, batch, draw) | _sentence(config.text, batch, draw)
 
 
+def _dual_encoder(config: DualEncoderConfig, batch: int, seed: int) -> Inputs:
+    draw, size = _random(seed), config.vision.image_size
+    image = torch.randn(batch, 3, size, size, generator=draw)
+    return {"image": image} | _sentence(config.text, batch, draw)
+
+
 def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inputs:
     draw, size = _random(seed), config.vision.image_size
     return {
@@ -85,6 +92,7 @@ def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inp
 
 MODELS: dict[str, ModelEntry] = {
     "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
+    "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
     "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),
     "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),
     "painter": ModelEntry(PainterConfig, Painter, _painter),

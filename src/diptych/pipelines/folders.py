@@ -10,8 +10,10 @@ from diptych.foundation.config import from_json, to_json
 from diptych.foundation.errors import Unreadable
 from diptych.foundation.files import write_whole
 from diptych.models.autoencoder_kl import AutoencoderKL
+from diptych.models.dual_encoder import DualEncoderNetwork
 from diptych.models.painter import Painter
 from diptych.models.vision_language import VisionLanguage
+from diptych.pipelines.embedding import EmbeddingNetworks
 from diptych.pipelines.image_to_text import Calibration, ImageToTextNetworks
 from diptych.pipelines.text_to_image import Sampling, TextToImageNetworks
 from diptych.text.word_tokenizer import WordTokenizer
@@ -53,6 +55,22 @@ def read_image_to_text(folder: Path) -> ImageToTextNetworks:
         load_network(folder / "reader", VisionLanguage),
         WordTokenizer.load(folder / "tokenizer.json"),
         calibration and from_json(Calibration, calibration, at="calibration"),
+    )
+
+
+def write_dual_encoder(folder: Path, networks: EmbeddingNetworks) -> None:
+    """Write a folder that `DualEncoder.load` reads; `pipeline.json` comes last."""
+    write_network(folder / "encoder", networks.encoder, half=True)
+    write_whole(folder / "tokenizer.json", networks.tokenizer.to_json())
+    _describe(folder, "embedding")
+
+
+def read_dual_encoder(folder: Path) -> EmbeddingNetworks:
+    """The networks of a folder. Raises NotFound or Unreadable."""
+    _described(folder, "embedding")
+    return EmbeddingNetworks(
+        load_network(folder / "encoder", DualEncoderNetwork),
+        WordTokenizer.load(folder / "tokenizer.json"),
     )
 
 

@@ -46,6 +46,11 @@ RECIPES: dict[str, RecipeEntry] = {
         "ScenesI2T",
         "captions, answers and reading of scenes by one model",
     ),
+    "scenes-clip": RecipeEntry(
+        "diptych.recipes.scenes_clip",
+        "ScenesClip",
+        "pictures and captions of scenes in one space, for search",
+    ),
     "scenes-vae": RecipeEntry(
         "diptych.recipes.scenes_vae",
         "ScenesVAE",

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from diptych.data.scenes.matching import KINDS as CAPTION_KINDS
 from diptych.data.scenes.questions import KINDS
 from diptych.evaluation.scenes.painting import Painted, painted_of
 from diptych.evaluation.scenes.prompts import KINDS as PROMPT_KINDS
 from diptych.evaluation.scenes.prompts import prompts
 from diptych.evaluation.scenes.reading import Asked, asked_of
+from diptych.evaluation.scenes.retrieval import found, gallery_of, similarities
 from diptych.foundation.progress import Report, silent
 from diptych.metrics.share import Share
+from diptych.pipelines.embedding import EmbeddingNetworks
 from diptych.pipelines.image_to_text import ImageToTextNetworks
 from diptych.pipelines.text_to_image import Sampling, TextToImageNetworks
 
@@ -51,6 +54,28 @@ def painting_suite(
     }
     whole = _share([one.verdict.right for one in painted])
     return {"prompt_correct": whole, "prompt_correct_by_kind": by_kind}, painted
+
+
+def retrieval_suite(
+    networks: EmbeddingNetworks, split: str, *, count: int, report: Report = silent
+) -> dict[str, object]:
+    """R@1 and R@5 among `count` scenes and their captions, in both directions; R@1 of texts by
+    the kind of caption; `right_answers`, how many pictures a caption is true of on average."""
+    gallery = gallery_of(split, seed=_SEEDS[split], count=count, size=networks.image_size)
+    similarity, true = similarities(networks, gallery, report), gallery.true
+    first = found(similarity.T, true.T, 1)
+    by_kind = {
+        kind: [hit for hit, one in zip(first, gallery.captions, strict=True) if one.kind == kind]
+        for kind in CAPTION_KINDS
+    }
+    return {
+        "text_to_picture_r1": _share(first),
+        "text_to_picture_r5": _share(found(similarity.T, true.T, 5)),
+        "picture_to_text_r1": _share(found(similarity, true, 1)),
+        "picture_to_text_r5": _share(found(similarity, true, 5)),
+        "text_to_picture_r1_by_caption": {k: _share(hits) for k, hits in by_kind.items() if hits},
+        "right_answers": round(float(true.sum(axis=0).mean()), 2),
+    }
 
 
 def _score(asked: Sequence[Asked], kind: str) -> Score:

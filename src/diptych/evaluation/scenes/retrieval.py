@@ -57,7 +57,7 @@ def found(similarity: NDArray[np.float32], true: NDArray[np.bool_], first: int) 
     with one red star. Equal similarities are taken in the order of the columns.
     """
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :first]
-    return [bool(hit) for hit in np.take_along_axis(true, nearest, axis=1).any(axis=1)]
+    return [bool(hits.any()) for hits in np.take_along_axis(true, nearest, axis=1)]
 
 
 def retrieval_scores(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from diptych import ImageToText, TextToImage
@@ -13,6 +17,7 @@ from diptych.pipelines.image_to_text import respond
 from diptych.pipelines.reference import SHIPPED, shipped_folder
 
 MOST_BYTES = 24_000_000
+SCORED = [name for name in SHIPPED if (shipped_folder(name) / "scores.json").exists()]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -22,6 +27,26 @@ def test_a_shipped_model_has_weights_and_a_card(name: str):
     assert list(folder.rglob("*.safetensors"))
     for part in ("Data", "Training", "Scores", "Make it again"):
         assert f"## {part}" in card
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_the_card_says_the_scores_that_were_printed(name: str):
+    folder = shipped_folder(name)
+    scores, card = (
+        json.loads((folder / "scores.json").read_text()),
+        (folder / "card.md").read_text(),
+    )
+    shares = list(_shares(scores))
+    assert shares
+    for score in shares:
+        value, low, high = (f"{100 * score[key]:.1f}" for key in ("value", "low", "high"))
+        assert f"{value} % ({low} to {high}, n = {score['n']})" in card
+
+
+def _shares(scores: dict[str, Any]) -> Iterator[dict[str, float]]:
+    for value in scores.values():
+        if isinstance(value, dict):
+            yield from [value] if "low" in value else _shares(value)
 
 
 def test_all_weights_together_are_small():

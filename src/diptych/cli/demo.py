@@ -21,7 +21,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from pathlib import Path
 
-    from diptych.apps.demo import PROMPTS, show, write_page
+    from diptych.apps.demo import PROMPTS, show
+    from diptych.apps.demo_page import ModelRecord, write_page
     from diptych.cli.console import drawing
     from diptych.pipelines.painter_front import TextToImage
     from diptych.pipelines.reader_front import ImageToText
@@ -35,8 +36,8 @@ def run(args: Namespace) -> int:
         mark = "right" if one.verdict.right else "not right"
         print(f"{one.prompt}\n  read back: {one.caption}\n  {one.question} {one.answer}\n  {mark}")
     page = Path(args.output) / "index.html"
-    cards = "\n\n".join((shipped_folder(name) / "card.md").read_text() for name in SHIPPED)
-    write_page(page, shown, painter, cards)
+    models = [ModelRecord.of(shipped_folder(name)) for name in SHIPPED]
+    write_page(page, shown, models, steps=painter.sampling.steps)
     print(
         f"\n{sum(one.verdict.right for one in shown)} of {len(shown)} are fully right. See {page}"
     )

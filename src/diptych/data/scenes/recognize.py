@@ -51,7 +51,7 @@ _MOVES = (0.0, 1.75, 3.5, -1.75)  # units
 SHIFTS = tuple((across, down) for across in _MOVES for down in _MOVES)
 # Share of the area that neither the drawing, moved by a pixel, nor its color explains: soft
 # truth has up to 0.06, two colors in one thing 0.1 and more.
-UNEXPLAINED = 0.07
+UNEXPLAINED = 0.08
 # Colors lie at least 80 apart (orange and yellow); decoders shift them by up to 20.
 COLOR_REACH = 50
 # A pixel is another color from this distance (of the largest channel) on, and surely so after
@@ -67,7 +67,8 @@ MIXED = 30
 # One pixel inside a soft edge the coverage is still this.
 SECOND = 0.88
 SMALL_BELOW, LARGE_FROM = 8.5, 11.5  # units: half-way between the radii of two sizes
-LEAST_RADIUS, MOST_RADIUS = 5.0, 16.0
+# Generated things are at times larger than any truth; a person still calls them large.
+LEAST_RADIUS, MOST_RADIUS = 5.0, 19.0
 
 _NAMES = tuple(v.COLORS)
 _COLORS = np.array(list(v.COLORS.values()), np.float32)

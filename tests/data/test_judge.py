@@ -14,6 +14,7 @@ from diptych.data.scenes import vocabulary as v
 from diptych.data.scenes.claims import Claims, Group
 from diptych.data.scenes.judge import KINDS, Seen, check, holds, judge, see
 from diptych.data.scenes.render import render
+from diptych.data.scenes.templates import indistinct
 from diptych.data.scenes.world import Scene, Thing, Word, World
 from diptych.foundation.errors import InvalidValue
 
@@ -24,6 +25,10 @@ PAIR = Scene((RED_STAR, BLUE_RING), Word("K7", 20, 50), "sand")
 
 def share(trial, count: int) -> float:
     return sum(trial(index) for index in range(count)) / count
+
+
+def looks(thing: Thing) -> tuple[str, ...]:
+    return thing.shape, thing.color, thing.size, thing.fill
 
 
 @pytest.mark.parametrize("size", [64, 128])
@@ -38,7 +43,7 @@ def test_every_thing_is_seen_where_it_stands(size: int):
         for thing in scene.things:
             near = min(left, key=lambda t: abs(t.x - thing.x) + abs(t.y - thing.y))
             left.remove(near)
-            assert (near.shape, near.color, near.size) == (thing.shape, thing.color, thing.size)
+            assert looks(near) == looks(thing)
             assert abs(near.x - thing.x) <= 1 and abs(near.y - thing.y) <= 1
             assert abs(near.radius - thing.radius) < 0.5
         assert not left
@@ -155,9 +160,34 @@ def test_every_combination_is_known_on_every_background(shape: str, color: str):
         ground = list(v.BACKGROUNDS)[number % 5]
         seen = see(render(Scene((thing,), None, ground)))
         assert seen.malformed == ()
-        assert [(t.shape, t.color, t.size, t.fill) for t in seen.things] == [
-            (shape, color, size, fill)
-        ]
+        assert list(map(looks, seen.things)) == [looks(thing)]
+
+
+@pytest.mark.parametrize("shape", v.SHAPES)
+def test_small_things_have_the_fills_that_can_be_told_apart(shape: str):
+    fills = ("solid", *v.SMALL_FILLS[shape])
+    assert fills == tuple(
+        fill for fill in v.FILLS if fill == "solid" or not indistinct(shape, "small", fill, "solid")
+    )
+    for number, size in enumerate((128, 256, 512)):
+        color, ground = list(v.COLORS)[3 * number], list(v.BACKGROUNDS)[number]
+        for fill in fills:
+            thing = Thing(shape, color, "small", fill, 31, 33, v.SIZES["small"][number])
+            picture = render(Scene((thing,), None, ground), size)
+            for shown in (picture, bench.blurred(picture)):
+                assert list(map(looks, see(shown).things)) == [looks(thing)]
+
+
+def test_only_such_fills_are_drawn():
+    """At 64 px small things are solid; at 128 px every fill that is offered comes."""
+    for size in (64, 128):
+        drawn = {
+            (thing.shape, thing.fill)
+            for index in range(2500 if size == 128 else 300)
+            for thing in World(size=size, plain=0.0, sizes=("small",)).scene(7, index).things
+        }
+        fills = {s: v.SMALL_FILLS[s] if size == 128 else ("solid",) for s in v.SHAPES}
+        assert drawn == {(shape, fill) for shape in v.SHAPES for fill in fills[shape]}
 
 
 @pytest.mark.parametrize("letter", v.LETTERS)

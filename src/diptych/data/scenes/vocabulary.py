@@ -38,6 +38,13 @@ SIZES: dict[str, tuple[float, ...]] = {
 }
 
 FILLS = ("solid", "striped", "dotted", "outlined")
+# What a small thing may be filled with besides solid, from 128 px on. No dot and no stroke fits
+# into a small moon, and a small star has room for hardly one stripe: they would look solid.
+SMALL_FILLS: dict[str, tuple[str, ...]] = {
+    **{shape: FILLS[1:] for shape in SHAPES},
+    "star": ("dotted", "outlined"),
+    "moon": ("striped",),
+}
 PITCH = 7.0  # of stripes and dots
 STROKE = 2.5  # of outlines
 

@@ -123,7 +123,7 @@ class World:
         patterned = size != "small" or self.size >= 128
         fill = "solid"
         if draw.random() >= self.plain and patterned:
-            fill = pick(draw, v.FILLS[1:])
+            fill = pick(draw, v.SMALL_FILLS[shape] if size == "small" else v.FILLS[1:])
         return Thing(shape, color, size, fill, 0, 0, pick(draw, v.SIZES[size]))
 
     def _word(self, draw: Random) -> Word:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from diptych import ImageToText, TextToImage
+from diptych import DualEncoder, ImageToText, TextToImage
+from diptych.data.scenes.captions import short
 from diptych.data.scenes.judge import check
 from diptych.data.scenes.render import render
 from diptych.data.scenes.world import World
+from diptych.evaluation.scenes.retrieval import retrieval_scores
 from diptych.imaging.pictures import to_square
 from diptych.pipelines.image_to_text import respond
 from diptych.pipelines.reference import SHIPPED, shipped_folder
@@ -71,6 +75,18 @@ def test_the_reader_sees_what_is_there():
     ]
     assert sum(right) >= 30
     assert all(answer.confidence is not None for answer in grounds)
+
+
+def test_the_dual_encoder_finds_what_is_asked():
+    encoder = DualEncoder.load("scenes-clip")
+    scores = retrieval_scores(encoder.networks, "tune", seed=21, count=60)
+    assert min(scores.values()) >= 0.8
+    assert sum(p.stat().st_size for p in shipped_folder("scenes-clip").rglob("*.safetensors")) < 4e6
+    scene = World(split="tune").scene(21, 0)
+    pictures = [render(World(split="tune").scene(21, index)) for index in range(8)]
+    asked = [short(scene, Random(1)), "a black moon and five orange hearts"]
+    near = encoder.similarity([Image.fromarray(one) for one in pictures], asked)
+    assert near.shape == (8, 2) and near[:, 0].argmax() == 0 and near[0, 0] > near[0, 1]
 
 
 def test_the_painter_paints_what_is_asked():

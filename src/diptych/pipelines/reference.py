@@ -12,6 +12,7 @@ from diptych.foundation.errors import MissingExtra, NotFound, unknown
 SHIPPED: dict[str, str] = {
     "scenes-t2i": "paints scenes from words, 64 x 64",
     "scenes-i2t": "captions, answers and reads scenes, 64 x 64",
+    "scenes-clip": "finds scenes by words and words by scenes, 64 x 64",
 }
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 

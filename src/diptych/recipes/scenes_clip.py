@@ -25,6 +25,7 @@ from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
 from diptych.objectives.contrastive import contrastive_loss
 from diptych.pipelines.embedding import EmbeddingNetworks
 from diptych.pipelines.folders import write_dual_encoder
+from diptych.pipelines.reference import folder_of
 from diptych.recipes.scenes_batches import padded, scenes, to_image
 from diptych.recipes.scenes_words import marked, scenes_tokenizer
 from diptych.recipes.stages import stage
@@ -70,13 +71,13 @@ class ScenesClip:
         tokenizer, encoder = scenes_tokenizer(), DualEncoderNetwork(self.model)
         if self.start_reader is not None:
             config = VisionLanguageConfig(vision=self.model.vision)
-            reader = stage(VisionLanguage, config, Path(self.start_reader) / "reader")
+            reader = stage(VisionLanguage, config, folder_of(self.start_reader) / "reader")
             encoder.vision.load_state_dict(reader.vision.state_dict())
         if self.start_text is not None:
             text = stage(TextEncoder, self.model.text, self.start_text)
             encoder.text.load_state_dict(text.state_dict())
         if self.start is not None:
-            begun = stage(DualEncoderNetwork, self.model, Path(self.start) / "encoder")
+            begun = stage(DualEncoderNetwork, self.model, folder_of(self.start) / "encoder")
             encoder.load_state_dict(begun.state_dict())
         return Plan(
             model=encoder,

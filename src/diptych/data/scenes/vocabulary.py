@@ -37,11 +37,11 @@ SIZES: dict[str, tuple[float, ...]] = {
     "large": (12.5, 13.25, 14.0),
 }
 
-FILLS = ("solid", "striped", "dotted", "outlined")
+FILLS: tuple[str, ...] = ("solid", "striped", "dotted", "outlined")
 # What a small thing may be filled with besides solid, from 128 px on. No dot and no stroke fits
 # into a small moon, and a small star has room for hardly one stripe: they would look solid.
 SMALL_FILLS: dict[str, tuple[str, ...]] = {
-    **{shape: FILLS[1:] for shape in SHAPES},
+    **dict.fromkeys(SHAPES, FILLS[1:]),
     "star": ("dotted", "outlined"),
     "moon": ("striped",),
 }

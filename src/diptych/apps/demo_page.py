@@ -53,7 +53,7 @@ def write_page(
         right=sum(one.verdict.right for one in shown),
         total=len(shown),
         figures="\n".join(map(_figure, shown)),
-        models="\n".join(map(_model, models)),
+        models="\n".join(map(_model, sorted(models, key=_rows, reverse=True))),
         steps=steps,
     )
     write_whole(path, page)
@@ -74,6 +74,11 @@ def _figure(one: Shown) -> str:
         f"<p><em>{html.escape(one.question)}</em> {html.escape(one.answer)}</p>"
         f"<details><summary>{mark}</summary><ul>{parts}</ul></details></figcaption></figure>"
     )
+
+
+def _rows(model: ModelRecord) -> int:
+    """How tall it stands on the page: the tallest first lets the columns end alike."""
+    return score_table(model.scores).count("<tr")
 
 
 def _model(model: ModelRecord) -> str:
@@ -100,12 +105,13 @@ h1, h2 { font-weight: 600; letter-spacing: -.02em; margin: 0; }
 h3 { font-size: 1rem; font-weight: 600; margin: 0 0 .6rem; }
 .lead, .soft, summary, figcaption { color: var(--soft); }
 .soft, .model figcaption { font-size: .85rem; margin: .4rem 0 0; }
-.pictures, .models { display: grid; gap: 1.2rem; margin: 1.5rem 0 2.5rem; }
-.pictures { grid-template-columns: repeat(auto-fill, minmax(min(14rem, 100%), 1fr)); }
-.models { grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr));
-  align-items: start; }
+.pictures, .models { gap: 1.2rem; margin: 1.5rem 0 2.5rem; }
+.pictures { display: grid;
+  grid-template-columns: repeat(auto-fill, minmax(min(14rem, 100%), 1fr)); }
+.models { columns: 2 26rem; }
 .picture, .model { margin: 0; padding: 1rem; background: var(--card); border-radius: .7rem;
   box-shadow: 0 1px 3px #0002; min-width: 0; }
+.model { break-inside: avoid; overflow-x: auto; margin-bottom: 1.2rem; }
 .picture { border-top: 3px solid var(--bad); }
 .picture.good { border-top-color: var(--good); }
 .picture h3 { min-height: 3rem; }
@@ -139,7 +145,7 @@ td.bar { width: 30%; }
 .bar b { background: var(--mark); height: 2px; top: calc(50% - 1px); }
 details { margin-top: .8rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .8rem; margin: .6rem 0 0; }
-@media (max-width: 34rem) { td.bar { width: 24%; } .n { display: none; }
+@media (max-width: 34rem) { td.bar { width: 20%; } .n { display: none; }
   .pictures { grid-template-columns: 1fr 1fr; gap: .7rem; }
   .picture { padding: .7rem; font-size: .85rem; } .picture h3 { font-size: inherit; } }
 """

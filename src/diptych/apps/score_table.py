@@ -14,6 +14,11 @@ LABELS: dict[str, str] = {
     "read_exact": "reading",
     "prompt_correct": "prompts, all",
     "prompt_correct_by_kind": "prompts by kind",
+    "text_to_picture_r1": "to picture, R@1",
+    "text_to_picture_r5": "to picture, R@5",
+    "picture_to_text_r1": "to words, R@1",
+    "picture_to_text_r5": "to words, R@5",
+    "text_to_picture_r1_by_caption": "words to picture, R@1, by caption",
 }
 _COLUMNS = (
     "<tr><th>what<th class=bar aria-hidden=true><th class=number>right"

@@ -101,3 +101,28 @@ def test_a_preview_is_drawn(tmp_path: Path):
 def _width(path: Path) -> int:
     with Image.open(path) as picture:
         return picture.width
+
+
+def test_a_solver_is_chosen_by_name_and_kept_in_the_picture(models, tmp_path: Path, capsys):
+    def said(solver: str, output: Path) -> list[str]:
+        return [
+            "generate",
+            "a red star",
+            "--model",
+            models[0],
+            "--solver",
+            solver,
+            "-o",
+            str(output),
+        ]
+
+    for name in ("unipc", "euler-ancestral"):
+        a, b = tmp_path / f"{name}.png", tmp_path / "again.png"
+        assert entry(said(name, a)) == 0 and recipe_of(a).solver == name
+        assert entry(["generate", "--like", str(a), "--model", models[0], "-o", str(b)]) == 0
+        assert a.read_bytes() == b.read_bytes()
+    assert entry(said("unipx", tmp_path / "c.png")) == 3
+    assert "'unipc'" in capsys.readouterr().err
+    assert entry(said("deis", tmp_path / "c.png")) == 2
+    assert "noise alone" in capsys.readouterr().err
+    assert not (tmp_path / "c.png").exists()

@@ -8,8 +8,9 @@ from math import log2
 import numpy as np
 import pytest
 import torch
-from gaussian import FLOW, MEAN, START, VP, exact, said, solve
+from gaussian import FLOW, MEAN, START, VP, said, solve
 
+from benchmarks.solver_orders import error
 from diptych.diffusion.kernel import begin, step
 from diptych.diffusion.paths import scaled_linear_betas, vp_of_betas, zero_terminal
 from diptych.diffusion.solvers import SOLVERS, table_of
@@ -18,13 +19,6 @@ from diptych.foundation.errors import InvalidValue, NotFound
 
 QUIET = [name for name in SOLVERS if name not in ("euler-ancestral", "dpmpp-2m-sde")]
 TOLERANCE = {"unipc-3": 0.15, "rk4": 0.1, "lms": 0.1, "deis": 0.1}
-
-
-def error(name: str, steps: int) -> float:
-    nodes = even_levels(VP, steps, -4, 4)
-    table = table_of(name, VP, nodes, "eps")
-    end = solve(VP, table, "eps", START)
-    return float((end - exact(START, nodes[0], nodes[-1])).abs().max())
 
 
 @pytest.mark.parametrize("name", QUIET)
@@ -61,8 +55,8 @@ def test_one_point_is_reached_exactly_or_refused(name: str, kind: str, steps: in
     except InvalidValue as refusal:
         assert name == "deis" and kind == "flow" and "noise alone" in str(refusal)
         return
-    end = solve(path, table, prediction, START, spread=torch.zeros(4, dtype=torch.float64))
-    torch.testing.assert_close(end, MEAN[None], rtol=1e-4, atol=2e-5)
+    end = solve(path, table, prediction, START, spread=torch.zeros_like(MEAN))
+    torch.testing.assert_close(end, MEAN, rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", SOLVERS)

@@ -12,5 +12,16 @@ from diptych.foundation.randomness import mix
 
 def first_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
     """Standard normal noise [len(seeds), *shape] on the CPU, each row from its own seed."""
-    rows = [torch.randn(shape, generator=torch.Generator().manual_seed(mix(s))) for s in seeds]
-    return torch.stack(rows)
+    return _rows([mix(seed) for seed in seeds], shape)
+
+
+def step_noise(seeds: Sequence[int], step: int, shape: tuple[int, ...]) -> Tensor:
+    """Fresh noise [len(seeds), *shape] for one step: it depends on its seed and the step alone,
+    so a row draws the same whenever it joined and whoever is beside it."""
+    return _rows([mix(seed, step, 1) for seed in seeds], shape)
+
+
+def _rows(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    return torch.stack(
+        [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isinf
 
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.paths import Node, Path
@@ -29,10 +30,17 @@ def _of_nodes(build: Callable[..., Table], **options: object) -> Build:
     return lambda _, nodes, prediction: build(nodes, prediction, **options)
 
 
+def _euler(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
+    """The same step in two forms; in the path's own time it costs one operation less."""
+    if prediction == path.drift and not (path.drift == "eps" and isinf(nodes[0].rho)):
+        return adams(path, nodes, prediction, order=1)
+    return ddim(nodes, prediction)
+
+
 _PUBLISHED = partial(_of_nodes, exponential_adams, published=True)
 
 SOLVERS: dict[str, Solver] = {
-    "euler": Solver(_of_nodes(ddim), 1, 1, "first order: Euler, DDIM, DPM-Solver++ 1"),
+    "euler": Solver(_euler, 1, 1, "first order: Euler, DDIM, DPM-Solver++ 1"),
     "euler-ancestral": Solver(
         _of_nodes(ddim, eta=1.0), 1, 1, "first order with fresh noise: DDPM, DDIM of eta 1"
     ),

@@ -38,6 +38,7 @@ class PictureRecipe:
     model: str
     model_hash: str
     version: str
+    solver: str = "euler"
 
     def parameters(self) -> str:
         """The community's one text for it."""
@@ -45,7 +46,7 @@ class PictureRecipe:
         if self.negative_prompt:
             lines.append(f"Negative prompt: {self.negative_prompt}")
         lines.append(
-            f"Steps: {self.steps}, Sampler: Euler, CFG scale: {self.guidance:g}, "
+            f"Steps: {self.steps}, Sampler: {self.solver}, CFG scale: {self.guidance:g}, "
             f"Seed: {self.seed}, Size: {self.width}x{self.height}, "
             f"Model hash: {self.model_hash}, Model: {self.model}, Version: diptych {self.version}"
         )

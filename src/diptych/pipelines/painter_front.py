@@ -70,10 +70,15 @@ class TextToImage:
         return digest.hexdigest()[:10]
 
     def chosen(
-        self, *, steps: int | None = None, guidance: float | None = None, shift: float | None = None
+        self,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        shift: float | None = None,
+        solver: str | None = None,
     ) -> Sampling:
-        """The model's recommended sampling with these changes. Raises InvalidValue."""
-        said = {"steps": steps, "guidance": guidance, "shift": shift}
+        """The model's recommended sampling with these changes. Raises InvalidValue, NotFound."""
+        said = {"steps": steps, "guidance": guidance, "shift": shift, "solver": solver}
         return replace(self.sampling, **{k: v for k, v in said.items() if v is not None})
 
     def __call__(
@@ -85,6 +90,7 @@ class TextToImage:
         steps: int | None = None,
         guidance: float | None = None,
         shift: float | None = None,
+        solver: str | None = None,
         width: int | None = None,
         height: int | None = None,
         report: Report = silent,
@@ -97,7 +103,7 @@ class TextToImage:
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
         self._check(prompts, seeds, width, height)
-        sampling = self.chosen(steps=steps, guidance=guidance, shift=shift)
+        sampling = self.chosen(steps=steps, guidance=guidance, shift=shift, solver=solver)
         pixels = paint(
             self.networks, prompts, seeds, sampling, negative_prompt=negative_prompt, report=report
         )
@@ -131,6 +137,7 @@ class TextToImage:
             steps=sampling.steps,
             guidance=sampling.guidance,
             shift=sampling.shift,
+            solver=sampling.solver,
             width=self.size,
             height=self.size,
             model=self.name,

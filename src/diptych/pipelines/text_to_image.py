@@ -10,9 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diptych.diffusion.flow import euler_step, flow_nodes
+from diptych.diffusion import kernel
 from diptych.diffusion.guidance import guided
-from diptych.diffusion.noise import first_noise
+from diptych.diffusion.kernel import Table
+from diptych.diffusion.noise import first_noise, step_noise
+from diptych.diffusion.paths import FlowPath
+from diptych.diffusion.solvers import table_of
+from diptych.diffusion.spacings import shifted_times
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.progress import Progress, Report, silent
 from diptych.models.autoencoder_kl import AutoencoderKL
@@ -24,31 +28,46 @@ from diptych.text.word_tokenizer import WordTokenizer
 class Sampling:
     """How a picture is sampled: what a model's card recommends and a request may change.
 
-    Raises InvalidValue for values that mean nothing.
+    `solver` is one of `diffusion.solvers.SOLVERS`; some ask the network more than once a step.
+    Raises InvalidValue for values that mean nothing, NotFound for an unknown solver.
     """
 
     steps: int = 20
     guidance: float = 3.0
     shift: float = 3.0
+    solver: str = "euler"
 
     def __post_init__(self) -> None:
-        flow_nodes(self.steps, self.shift)
+        self.table()
         if not 0 <= self.guidance <= 30:
             raise InvalidValue(
                 f"A guidance of {self.guidance} is not offered.", do="Choose 0 to 30."
             )
 
+    def table(self) -> Table:
+        """The solver's coefficients from noise to picture. Raises as above."""
+        path = FlowPath()
+        nodes = shifted_times(path, self.steps, self.shift)
+        return table_of(self.solver, path, nodes, "velocity")
+
 
 @dataclass(frozen=True)
 class PaintState:
-    """A batch of pictures on its way: x [B, C, h, w] float32, whatever the networks compute in;
-    words and empty words beside each other."""
+    """A batch of pictures on its way: latents [B, C, h, w] float32, whatever the networks compute
+    in; words and empty words beside each other. `step` counts evaluations of the network."""
 
-    x: Tensor
+    solving: kernel.State
     tokens: Tensor
     mask: Tensor
-    sampling: Sampling
+    seeds: tuple[int, ...]
+    guidance: float
+    table: Table
     step: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the latents are the picture's."""
+        return self.step == len(self.table)
 
 
 @dataclass(frozen=True)
@@ -86,29 +105,40 @@ def prepare(
     device = next(networks.painter.parameters()).device
     tokens = tokens.to(device)
     x = first_noise(seeds, shape).to(device)
-    return PaintState(x, tokens, tokens != tokenizer.pad, sampling)
+    return PaintState(
+        kernel.begin(x),
+        tokens,
+        tokens != tokenizer.pad,
+        tuple(seeds),
+        sampling.guidance,
+        sampling.table(),
+    )
 
 
 def step(networks: TextToImageNetworks, state: PaintState) -> PaintState:
-    """One Euler step with classifier-free guidance."""
-    nodes = flow_nodes(state.sampling.steps, state.sampling.shift)
-    now, following = nodes[state.step], nodes[state.step + 1]
-    x, rows = state.x, len(state.x)
-    alone = state.sampling.guidance == 1
+    """One evaluation with classifier-free guidance, and the solver's step."""
+    x, rows = state.solving.x, len(state.seeds)
+    alone = state.guidance == 1
     tokens, mask = (state.tokens[:rows], state.mask[:rows]) if alone else (state.tokens, state.mask)
     asked = x if alone else torch.cat([x, x])
-    t = asked.new_full((len(asked),), now)
+    t = asked.new_full((len(asked),), float(state.table.times[state.step]))
     velocity = networks.painter(asked.to(networks.dtype), t, tokens, mask)[0].float()
     if not alone:
-        velocity = guided(velocity[rows:], velocity[:rows], state.sampling.guidance)
-    return replace(state, x=euler_step(x, velocity, now, following), step=state.step + 1)
+        velocity = guided(velocity[rows:], velocity[:rows], state.guidance)
+    noise = None
+    if state.table.noisy[state.step]:
+        noise = step_noise(state.seeds, state.step, tuple(x.shape[1:])).to(x.device)
+    coefficients = np.repeat(state.table.rows[state.step][None], rows, axis=0)
+    solving = kernel.step(state.solving, velocity, coefficients, noise)
+    return replace(state, solving=solving, step=state.step + 1)
 
 
 def finish(networks: TextToImageNetworks, state: PaintState) -> NDArray[np.uint8]:
     """Latents to pictures [B, H, W, 3] uint8. Raises ValueError for a latent that is not finite."""
-    if not torch.isfinite(state.x).all():
+    x = state.solving.x
+    if not torch.isfinite(x).all():
         raise ValueError("the latent is not finite: the weights or the sampling are broken")
-    image = networks.autoencoder.decode(state.x.to(networks.dtype)).float().clamp(-1, 1)
+    image = networks.autoencoder.decode(x.to(networks.dtype)).float().clamp(-1, 1)
     return ((image + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -124,7 +154,7 @@ def paint(
 ) -> NDArray[np.uint8]:
     """The whole road: prompts and seeds to pictures [B, H, W, 3] uint8."""
     state = prepare(networks, prompts, seeds, sampling, negative_prompt)
-    while state.step < sampling.steps:
+    while not state.done:
         state = step(networks, state)
-        report(Progress(state.step, sampling.steps))
+        report(Progress(state.step, len(state.table)))
     return finish(networks, state)

@@ -76,7 +76,7 @@ class EmojiI2T:
             batch_at=partial(named_drawings, self, train, tokenizer),
             settings=self.training,
             probes={
-                split: partial(_probe, tokenizer, some, self.model.vision.image_size)
+                split: partial(_probe, split, tokenizer, some, self.model.vision.image_size)
                 for split, some in kept_back.items()
             },
         )
@@ -197,6 +197,7 @@ def varied(drawn: Tensor, size: int, generator: torch.Generator) -> Tensor:
 
 
 def _probe(
+    split: str,
     tokenizer: WordTokenizer,
     drawn: Drawings,
     size: int,
@@ -218,7 +219,7 @@ def _probe(
         [pictures[row] for row in shown],
         [said[row] + ("" if right[row] else f" (is: {drawn.names[row]})") for row in shown],
         [right[row] for row in shown],
-        folder / "answers.png",
+        folder / f"{split}.png",
         width=96,
     )
     by_style = {

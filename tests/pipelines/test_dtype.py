@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from diptych.data.scenes.render import render
 from diptych.data.scenes.world import Scene, World
 from diptych.foundation.errors import NotFound
 from diptych.pipelines.device import DTYPES, dtype_of
+from diptych.pipelines.dual_front import DualEncoder
 from diptych.pipelines.image_to_text import respond
 from diptych.pipelines.painter_front import TextToImage
 from diptych.pipelines.reader_front import ImageToText
@@ -62,6 +64,18 @@ def test_a_cpu_computes_in_float32_unless_told_otherwise():
     assert dtype_of(None, cpu) == torch.float32
     for name, kind in DTYPES.items():
         assert dtype_of(name, cpu) == dtype_of(kind, cpu) == kind
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_embeddings_are_nearly_the_same(kind: str):
+    red, blue = (Image.new("RGB", (64, 64), color) for color in ("red", "blue"))
+    fine, coarse = (DualEncoder.load("scenes-clip", dtype=dtype) for dtype in (None, kind))
+    for one, other in (
+        (fine.embed_pictures([red, blue]), coarse.embed_pictures([red, blue])),
+        (fine.embed_texts(["a red star"]), coarse.embed_texts(["a red star"])),
+    ):
+        assert not np.array_equal(one, other)
+        assert ((one * other).sum(1) > 0.99).all()
 
 
 def test_a_wrong_dtype_names_the_nearest():

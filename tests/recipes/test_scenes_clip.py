@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from diptych.checkpoints.folder import write_network
 from diptych.data.scenes.vocabulary import pair_split
+from diptych.foundation.errors import InvalidValue
 from diptych.models.dual_encoder import DualEncoderConfig
-from diptych.models.text_encoder import TextEncoderConfig
+from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
 from diptych.models.vision_language import VisionConfig
 from diptych.pipelines.dual_front import DualEncoder
+from diptych.pipelines.folders import read_image_to_text
 from diptych.recipes.scenes_clip import LONGEST, ScenesClip, captioned_scenes, near_scenes
 from diptych.recipes.scenes_words import scenes_tokenizer
 from diptych.training.loop import train
+from tests.tiny_models import tiny_dual_encoder, tiny_reader
 
 
 def test_a_batch_is_a_function_of_its_index():
@@ -78,3 +82,43 @@ def test_a_run_leaves_a_model_that_a_second_begins_with(tmp_path: Path):
         assert torch.equal(begun[key], value)
     with pytest.raises(AssertionError):
         torch.testing.assert_close(recipe.build().model.state_dict(), begun)
+
+
+def _fitting(reader: Path) -> ScenesClip:
+    """The smallest recipe that begins with the tower of a tiny reader."""
+    vision = read_image_to_text(reader).reader.config.vision
+    text = TextEncoderConfig.tiny(vocabulary=len(scenes_tokenizer()), length=LONGEST)
+    model = replace(DualEncoderConfig.tiny(), vision=vision, text=text)
+    return ScenesClip(model=model, start_reader=str(reader))
+
+
+def test_towers_begin_as_those_of_a_reader_and_of_a_shorter_text_encoder(tmp_path: Path):
+    reader = tiny_reader(tmp_path / "reader")
+    recipe = _fitting(reader)
+    text = TextEncoder(replace(recipe.model.text, length=24))
+    write_network(tmp_path / "text", text)
+    begun = replace(recipe, start_text=str(tmp_path / "text")).build().model
+    scratch = replace(recipe, start_reader=None).build().model
+    seen, said = read_image_to_text(reader).reader.vision.state_dict(), text.state_dict()
+    for prefix, wanted in (("vision.", seen), ("text.", said)):
+        assert all(torch.equal(begun.state_dict()[prefix + k], v) for k, v in wanted.items())
+        assert not all(torch.equal(scratch.state_dict()[prefix + k], v) for k, v in wanted.items())
+    assert all(parameter.requires_grad for parameter in begun.parameters())
+
+
+@pytest.mark.parametrize("change", [{"depth": 2}, {"head_dim": 8}, {"shuffle": 4}])
+def test_a_reader_that_is_built_otherwise_is_refused(tmp_path: Path, change: dict[str, int]):
+    recipe = _fitting(tiny_reader(tmp_path))
+    other = replace(recipe.model, vision=replace(recipe.model.vision, **change))
+    with pytest.raises(InvalidValue, match="vision tower"):
+        replace(recipe, model=other).build()
+
+
+def test_a_text_encoder_or_a_run_that_is_built_otherwise_is_refused(tmp_path: Path):
+    recipe = replace(_fitting(tiny_reader(tmp_path / "reader")), start_reader=None)
+    write_network(tmp_path / "text", TextEncoder(replace(recipe.model.text, depth=2)))
+    with pytest.raises(InvalidValue, match="text encoder"):
+        replace(recipe, start_text=str(tmp_path / "text")).build()
+    begun = tiny_dual_encoder(tmp_path / "dual")
+    with pytest.raises(InvalidValue, match="dual encoder"):
+        replace(recipe, start=str(begun), model=replace(recipe.model, pool_heads=4)).build()

@@ -59,7 +59,8 @@ class Pool(nn.Module):
             scores = scores.masked_fill(~mask[..., None], float("-inf"))
         weights = scores.softmax(dim=1)[..., None]
         values = gelu(self.value(x)).unflatten(-1, (self.heads, -1))
-        return self.space_out(self.norm((weights * values).sum(dim=1).flatten(1)))
+        pooled = (weights * values).sum(dim=1).flatten(1)
+        return self.space_out(self.norm(pooled.to(self.space_out.weight.dtype)))
 
 
 class DualEncoderNetwork(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,13 @@ from PIL import Image
 
 from diptych.foundation.memory import keep_freed_memory
 from diptych.imaging.pictures import read_picture, to_square
-from diptych.pipelines.device import device_of
+from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.embedding import EmbeddingNetworks, embed_pictures, embed_texts
 from diptych.pipelines.folders import read_dual_encoder
 from diptych.pipelines.reference import folder_of
+
+if TYPE_CHECKING:
+    import torch
 
 Picture = Image.Image | str | Path
 
@@ -27,11 +31,22 @@ class DualEncoder:
         self.networks, self.name = networks, name
 
     @classmethod
-    def load(cls, reference: str, *, device: str | None = None) -> DualEncoder:
-        """A shipped name, a folder or a hub id. Raises NotFound, Unreadable, InvalidValue."""
+    def load(
+        cls,
+        reference: str,
+        *,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+    ) -> DualEncoder:
+        """A shipped name, a folder or a hub id.
+
+        The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
+        float32 on a CPU. Raises NotFound, Unreadable, InvalidValue.
+        """
         keep_freed_memory()
+        place = device_of(device)
         networks = read_dual_encoder(folder_of(reference))
-        networks.encoder.to(device_of(device))
+        networks.encoder.to(place, dtype_of(dtype, place))
         return cls(networks, Path(reference).name)
 
     @property

@@ -18,7 +18,7 @@ _ROWS = 64
 
 @dataclass(frozen=True)
 class EmbeddingNetworks:
-    """What embedding needs; in evaluation mode, on one device."""
+    """What embedding needs; in evaluation mode, on one device, of one dtype."""
 
     encoder: DualEncoderNetwork
     tokenizer: WordTokenizer
@@ -39,11 +39,11 @@ def embed_pictures(
     networks: EmbeddingNetworks, pictures: Sequence[NDArray[np.uint8]]
 ) -> NDArray[np.float32]:
     """pictures [S, S, 3] uint8 of the model's size -> [N, D] float32 of unit length"""
-    device = next(networks.encoder.parameters()).device
+    weight = next(networks.encoder.parameters())
     made = [np.zeros((0, networks.width), np.float32)]
     for start in range(0, len(pictures), _ROWS):
-        pixels = torch.from_numpy(np.stack(pictures[start : start + _ROWS])).to(device)
-        image = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = torch.from_numpy(np.stack(pictures[start : start + _ROWS])).to(weight.device)
+        image = (pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).to(weight.dtype)
         made.append(networks.encoder.encode_image(image).cpu().numpy())
     return np.concatenate(made)
 

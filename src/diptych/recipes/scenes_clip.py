@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -18,6 +18,7 @@ from diptych.data.scenes.render import render
 from diptych.data.scenes.vocabulary import COLORS, SHAPES
 from diptych.data.scenes.world import Scene, World
 from diptych.evaluation.scenes.retrieval import retrieval_scores
+from diptych.foundation.errors import InvalidValue
 from diptych.foundation.randomness import mix, stream
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
 from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
@@ -67,17 +68,23 @@ class ScenesClip:
     )
 
     def build(self) -> Plan:
+        """Raises InvalidValue for a model to begin with that is built otherwise than `model`."""
         torch.manual_seed(mix(self.training.seed))
         tokenizer, encoder = scenes_tokenizer(), DualEncoderNetwork(self.model)
         if self.start_reader is not None:
             config = VisionLanguageConfig(vision=self.model.vision)
             reader = stage(VisionLanguage, config, folder_of(self.start_reader) / "reader")
+            _same(reader.config.vision, self.model.vision, "vision tower", self.start_reader)
             encoder.vision.load_state_dict(reader.vision.state_dict())
         if self.start_text is not None:
             text = stage(TextEncoder, self.model.text, self.start_text)
+            # Rotary positions have no weights, so that a shorter text encoder fits too.
+            found = replace(text.config, length=self.model.text.length)
+            _same(found, self.model.text, "text encoder", self.start_text)
             encoder.text.load_state_dict(text.state_dict())
         if self.start is not None:
             begun = stage(DualEncoderNetwork, self.model, folder_of(self.start) / "encoder")
+            _same(begun.config, self.model, "dual encoder", self.start)
             encoder.load_state_dict(begun.state_dict())
         return Plan(
             model=encoder,
@@ -90,6 +97,14 @@ class ScenesClip:
     def finish(self, plan: Plan, run: Path) -> None:
         encoder = cast(DualEncoderNetwork, plan.model)
         write_dual_encoder(run, EmbeddingNetworks(encoder, scenes_tokenizer()))
+
+
+def _same(found: object, wanted: object, what: str, folder: str) -> None:
+    if found != wanted:
+        raise InvalidValue(
+            f"The {what} of {folder!r} is {found}, not {wanted}.",
+            do="Give the model the same numbers, or begin without it.",
+        )
 
 
 def captioned_scenes(recipe: ScenesClip, tokenizer: WordTokenizer, index: int) -> dict[str, Tensor]:

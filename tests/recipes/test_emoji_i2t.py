@@ -80,7 +80,9 @@ def test_a_run_folder_names_drawings_and_probes_show_answers(data: str, tmp_path
     outcome = train(plan, run)
     recipe.finish(plan, run)
     assert set(outcome.scores) == {"tune", "heldout"}
-    assert set(outcome.scores["heldout"]) == {"right", "s4"}
+    assert set(outcome.scores["heldout"]) == {"right"}
+    (by_style,) = run.glob("probes/*/heldout.json")
+    assert set(json.loads(by_style.read_text())) == {"s4"}
     assert {path.name for path in run.glob("probes/*/*.png")} == {"tune.png", "heldout.png"}
     answer = ImageToText.load(str(run)).caption(Image.new("RGB", (50, 40), "red"))
     assert 0 <= answer.score <= 1

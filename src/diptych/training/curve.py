@@ -12,6 +12,7 @@ NAME = "loss.png"
 _NO_PARTS = frozenset({"step", "loss", "norm", "rate", "seconds"})
 _INK, _PALE, _GRID = "#1f4e8c", "#a9c1de", "#e4e7eb"
 _COLORS = ("#c2542d", "#2f7d5b", "#8a5fb0", "#b58a1c", "#4a6a78", "#b0457a")
+_DASHES = ("-", "--", ":")
 
 
 def draw_curve(run: Path) -> Path | None:
@@ -30,8 +31,9 @@ def draw_curve(run: Path) -> Path | None:
     axes = figure.subplots(len(ratios), sharex=True, height_ratios=ratios, squeeze=False)[:, 0]
     _draw_losses(axes[0], losses)
     if scores:
-        for color, (name, (steps, values)) in zip(_COLORS, scores.items(), strict=False):
-            axes[1].plot(steps, values, ".-", color=color, linewidth=1.4, label=name)
+        for number, (name, (steps, values)) in enumerate(scores.items()):
+            color, dashes = _COLORS[number % len(_COLORS)], _DASHES[number // len(_COLORS) % 3]
+            axes[1].plot(steps, values, dashes, marker=".", color=color, linewidth=1.4, label=name)
         axes[1].set_ylabel("score")
         axes[1].legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     axes[-1].set_xlabel("step")

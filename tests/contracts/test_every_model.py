@@ -18,26 +18,6 @@ from diptych.foundation.config import from_json, to_json
 from diptych.foundation.errors import Unreadable
 from diptych.models.table import MODELS
 
-# Parameters that no output depends on: after the last joint block nobody reads the words, so
-# what makes their output (and what they ask for) idles. They stay because shipped weights hold
-# them; the block is then the same everywhere.
-_LAST_WORDS = tuple(
-    f"blocks.1.words.{name}"
-    for name in (
-        "attention.query_norm.weight",
-        "attention.out.weight",
-        "attention.out.bias",
-        "mlp.up.weight",
-        "mlp.up.bias",
-        "mlp.down.weight",
-        "mlp.down.bias",
-    )
-)
-UNUSED: dict[str, set[str]] = {
-    "mmdit": set(_LAST_WORDS),
-    "painter": {f"denoiser.{name}" for name in _LAST_WORDS},
-}
-
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -79,8 +59,8 @@ def test_every_parameter_gets_a_gradient(name: str):
         for key, parameter in network.named_parameters()
         if parameter.grad is None or not parameter.grad.any()
     }
-    assert idle == UNUSED.get(name, set())
-    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+    assert not idle
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
 @every_model

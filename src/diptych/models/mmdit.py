@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from diptych.nn.attention import attend, join_heads
-from diptych.nn.blocks import MLP, RowLinear, SelfAttention, zero_init
+from diptych.nn.blocks import MLP, KeysAndValues, RowLinear, SelfAttention, zero_init
 from diptych.nn.norms import RMSNorm, bare_norm
 from diptych.nn.positions import grid, rotary, sine_features
+
+Heads = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,33 +57,55 @@ class _Stream(nn.Module):
         zero_init(self.attention.out)
         zero_init(self.mlp.down)
 
+    def heads(self, h: Tensor, c: Tensor, angles: Tensor | None) -> Heads:
+        """h [B, N, D], c [B, 6, D] -> query, key, value [B, H, N, head_dim]"""
+        shift, scale = (c + self.modulation_offset)[:, :2, None].unbind(1)
+        return self.attention.heads(bare_norm(h) * (1 + scale) + shift, angles)
 
-class JointBlock(nn.Module):
-    """Attention over picture and words together, then an MLP for each."""
+    def forward(self, h: Tensor, seen: Tensor, c: Tensor) -> Tensor:
+        """h and what attention brought [B, N, D] -> h after the block"""
+        gate, shift, scale, last_gate = (c + self.modulation_offset)[:, 2:, None].unbind(1)
+        h = h + gate * self.attention.out(seen)
+        return h + last_gate * self.mlp(bare_norm(h) * (1 + scale) + shift)
+
+
+class _Seen(nn.Module):
+    """Tokens that are looked at and learn nothing more: the words of the last block, whose
+    output nobody would read (SD3's `context_pre_only`)."""
 
     def __init__(self, config: MMDiTConfig):
         super().__init__()
-        self.picture, self.words = _Stream(config), _Stream(config)
+        self.attention = KeysAndValues(config.width, config.head_dim)
+        self.modulation_offset = nn.Parameter(torch.zeros(2, config.width))  # shift, scale
+
+    def heads(self, h: Tensor, c: Tensor, angles: Tensor | None) -> Heads:
+        """h [B, N, D], c [B, 6, D] -> no query [B, H, 0, head_dim], key, value"""
+        shift, scale = (c[:, :2] + self.modulation_offset)[:, :, None].unbind(1)
+        k, v = self.attention(bare_norm(h) * (1 + scale) + shift, angles)
+        return k[:, :, :0], k, v
+
+    def forward(self, h: Tensor, seen: Tensor, c: Tensor) -> Tensor:
+        return h
+
+
+class JointBlock(nn.Module):
+    """Attention over picture and words together, then an MLP for each; in the `last` block for
+    the picture alone."""
+
+    def __init__(self, config: MMDiTConfig, *, last: bool = False):
+        super().__init__()
+        self.picture = _Stream(config)
+        self.words = _Seen(config) if last else _Stream(config)
 
     def forward(
         self, x: Tensor, y: Tensor, c: tuple[Tensor, Tensor], angles: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """x [B, N, D], y [B, L, D], c two of [B, 6, D], mask [B, 1, 1, N + L] -> x, y"""
-        parts = [(self.picture, x, c[0]), (self.words, y, c[1])]
-        modulations = [
-            (part + stream.modulation_offset)[:, :, None].unbind(1) for stream, _, part in parts
-        ]
-        heads = [
-            stream.attention.heads(bare_norm(h) * (1 + m[1]) + m[0], place)
-            for (stream, h, _), m, place in zip(parts, modulations, (angles, None), strict=True)
-        ]
-        q, k, v = (torch.cat(pair, dim=2) for pair in zip(*heads, strict=True))
-        mixed = join_heads(attend(q, k, v, mask)).split([x.shape[1], y.shape[1]], dim=1)
-        out = []
-        for (stream, h, _), m, seen in zip(parts, modulations, mixed, strict=True):
-            h = h + m[2] * stream.attention.out(seen)
-            out.append(h + m[5] * stream.mlp(bare_norm(h) * (1 + m[4]) + m[3]))
-        return out[0], out[1]
+        pairs = self.picture.heads(x, c[0], angles), self.words.heads(y, c[1], None)
+        q, k, v = (torch.cat(pair, dim=2) for pair in zip(*pairs, strict=True))
+        queries = [pair[0].shape[2] for pair in pairs]
+        seen = join_heads(attend(q, k, v, mask)).split(queries, dim=1)
+        return self.picture(x, seen[0], c[0]), self.words(y, seen[1], c[1])
 
 
 class MMDiT(nn.Module):
@@ -98,7 +122,9 @@ class MMDiT(nn.Module):
         self.time_in, self.time_out = RowLinear(256, width), RowLinear(width, width)
         self.modulation = RowLinear(width, 12 * width)
         zero_init(self.modulation)
-        self.blocks = nn.ModuleList(JointBlock(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(
+            JointBlock(config, last=number == config.depth) for number in range(1, config.depth + 1)
+        )
         self.final_modulation = RowLinear(width, 2 * width)
         self.patch_out = zero_init(nn.Linear(width, values))
         if config.layout_classes:

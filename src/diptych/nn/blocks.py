@@ -65,6 +65,22 @@ class SelfAttention(nn.Module):
         return self.out(join_heads(attend(*self.heads(x, angles), mask)))
 
 
+class KeysAndValues(nn.Module):
+    """What others look at: the half of `SelfAttention` that asks nothing itself."""
+
+    def __init__(self, width: int, head_dim: int):
+        super().__init__()
+        self.head_dim = head_dim
+        self.kv = nn.Linear(width, 2 * width)
+        self.key_norm = RMSNorm(head_dim)
+
+    def forward(self, x: Tensor, angles: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """[B, N, D] -> key, value [B, H, N, head_dim], turned to their positions."""
+        k, v = (split_heads(part, self.head_dim) for part in self.kv(x).chunk(2, dim=-1))
+        k = self.key_norm(k)
+        return (k if angles is None else rotate(k, angles)), v
+
+
 class Block(nn.Module):
     """A pre-norm transformer block."""
 

@@ -61,7 +61,7 @@ class ScenesT2I:
     layout_weight: float = 0.3
     world: World = PAINTED
     wording: Wording = SAID
-    sampling: Sampling = Sampling(steps=20, guidance=4.0, shift=2.0)
+    sampling: Sampling = Sampling(steps=20, guidance=2.0, shift=2.0)
     model: PainterConfig = PainterConfig(
         text=TextEncoderConfig(vocabulary=len(scenes_tokenizer())),
         denoiser=MMDiTConfig(layout_classes=PARTS * sum(TRAIT_SIZES)),

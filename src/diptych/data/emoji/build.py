@@ -47,10 +47,11 @@ def build(folder: Path, *, size: int = 96, report: Report = silent) -> dict[str,
     by_split: dict[str, list[dict[str, bytes]]] = {split: [] for split in SPLITS}
     for split, sample in rendered:
         by_split[split].append(sample)
-    for old in folder.glob("*-[0-9]*.tar"):
-        old.unlink()
-    for split, samples in by_split.items():
-        write_shards(folder, split, samples)
+    written = [
+        path for split, samples in by_split.items() for path in write_shards(folder, split, samples)
+    ]
+    for left_over in set(folder.glob("*-[0-9]*.tar")) - set(written):
+        left_over.unlink()
     index = {
         "set": "emoji",
         "size": size,

@@ -43,6 +43,10 @@ STYLES: dict[str, Package] = {
 }
 
 
+# Without a network npm would try for minutes.
+_NPM_OPTIONS = ("--silent", "--fetch-retries=1", "--fetch-retry-mintimeout=1000")
+
+
 def download(package: Package, folder: Path) -> Path:
     """The archive of a package in `folder`, fetched by `npm pack` unless it lies there already.
 
@@ -54,7 +58,7 @@ def download(package: Package, folder: Path) -> Path:
         return archive
     with tempfile.TemporaryDirectory() as workplace:
         said = subprocess.run(
-            [*_npm(), "pack", "--silent", f"{package.name}@{package.version}"],
+            [*_npm(), "pack", *_NPM_OPTIONS, f"{package.name}@{package.version}"],
             cwd=workplace,
             capture_output=True,
             text=True,

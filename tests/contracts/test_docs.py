@@ -23,7 +23,9 @@ from diptych.cli.main import parse
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```\s*$", re.M | re.S)  # fmt: skip # noqa: E501
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```\s*$", re.M | re.S
+)
 OTHER_WORDS = (
     "git clone ", "cd ", ".venv/bin/pip install ", "python3 -m venv ", "python -m benchmarks.",
 )  # fmt: skip
@@ -113,7 +115,7 @@ def test_every_page_is_in_the_table_of_contents():
         if isinstance(entry, str):
             return {entry}
         parts = entry.values() if isinstance(entry, dict) else entry
-        return set().union(*map(leaves, parts))  # type: ignore[call-overload]
+        return set[str]().union(*map(leaves, parts))
 
     nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
     pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}

@@ -7,7 +7,7 @@ import torch
 from benchmarks.solver_orders import MEAN, START, VARIANCE
 from benchmarks.solver_orders import PATH as VP
 from diptych.diffusion.kernel import Table, begin, step
-from diptych.diffusion.paths import FlowPath, Node, Path
+from diptych.diffusion.paths import FlowPath, Node, VariancePreserving
 
 __all__ = ["FLOW", "MEAN", "START", "VP", "said", "solve"]
 FLOW = FlowPath()
@@ -30,10 +30,16 @@ def said(prediction: str, x: torch.Tensor, node: Node, spread: torch.Tensor = VA
     return noise - x0 if prediction == "velocity" else node.alpha * noise - node.sigma * x0
 
 
-def solve(path: Path, table: Table, prediction: str, x: torch.Tensor, spread=VARIANCE):
+def solve(
+    path: FlowPath | VariancePreserving,
+    table: Table,
+    prediction: str,
+    x: torch.Tensor,
+    spread: torch.Tensor = VARIANCE,
+) -> torch.Tensor:
     """All steps with the perfect network, which finds its node by its time; no noise."""
     state = begin(x)
     for row, time in zip(table.rows, table.times, strict=True):
-        node = path.at(time)  # type: ignore[attr-defined]
+        node = path.at(float(time))
         state = step(state, said(prediction, state.x, node, spread), row[None])
     return state.x

@@ -98,3 +98,11 @@ def test_shards_of_something_else_are_refused(data: str):
     write_shards(Path(data), "train", [nameless])
     with pytest.raises(InvalidValue, match="'000000' has no name"):
         small(data).build()
+
+
+def test_broken_samples_are_counted_and_named(data: str):
+    cut = drawn("red ball", 0)
+    whole = [drawn("green ball", 0), {**cut, "png": cut["png"][:40]}]
+    write_shards(Path(data), "train", whole)
+    with pytest.warns(UserWarning, match=r"1 broken .* train-000000.tar: 000001.png"):
+        assert drawings(data, "train").names == ["green ball"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from diptych.diffusion.paths import Node
 from diptych.foundation.errors import InvalidValue
 
-PREDICTIONS = ("eps", "v", "x0", "velocity")
-
 
 def to_x0(prediction: str, node: Node) -> tuple[float, float]:
     """(p, q) for the clean picture. Raises InvalidValue where it cannot be told: noise alone

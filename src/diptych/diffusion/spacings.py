@@ -34,9 +34,7 @@ def karras(path: Path, steps: int, power: float = 7.0) -> list[Node]:
     """rho even in its `power`-th root, then 0 (Karras et al., 2022, eq. 5)."""
     _refuse_steps(steps)
     low, high = _finite_range(path, "karras")
-    roots = np.linspace(high ** (1 / power), low ** (1 / power), steps) if steps > 1 else [
-        high ** (1 / power)
-    ]  # fmt: skip
+    roots = np.linspace(high ** (1 / power), low ** (1 / power), steps)
     return _to_data(path, [min(float(root) ** power, high) for root in roots])
 
 
@@ -44,8 +42,6 @@ def exponential(path: Path, steps: int) -> list[Node]:
     """ln rho even over the range that was trained, then 0."""
     _refuse_steps(steps)
     low, high = _finite_range(path, "exponential")
-    if steps == 1:
-        return _to_data(path, [high])
     levels = np.linspace(log(high), log(low), steps)
     return _to_data(path, [min(exp(level), high) for level in levels])
 

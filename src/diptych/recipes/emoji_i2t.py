@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -117,7 +118,10 @@ class Drawings:
 
 
 def drawings(data: str, split: str, size: int | None = None) -> Drawings:
-    """A split of the set, at its own size or `size`. Raises NotFound, InvalidValue."""
+    """A split of the set, at its own size or `size`; warns of broken samples, which are left out.
+
+    Raises NotFound, InvalidValue.
+    """
     account = Account()
     try:
         samples = list(read_shards(f"{data.rstrip('/')}/{split}-*.tar", account))
@@ -131,6 +135,12 @@ def drawings(data: str, split: str, size: int | None = None) -> Drawings:
         what = f"sample {nameless[0]!r} has no name" if nameless else "no sample can be read"
         more = f" First damage: {account.broken[0]}." if account.broken else ""
         raise InvalidValue(f"In the {split} shards of {data!r} {what}.{more}")
+    if account.broken:
+        warnings.warn(
+            f"{len(account.broken)} broken samples are left out; the first: {account.broken[0]}. "
+            "`diptych data check` names all.",
+            stacklevel=2,
+        )
     return Drawings.of(samples, size or samples[0].picture.width)
 
 

@@ -64,13 +64,13 @@ def test_sine_features_tell_all_values_apart():
 
 @pytest.mark.parametrize("rows", range(1, 17))
 def test_rows_of_a_row_linear_have_the_bits_they_have_alone(rows: int):
-    layer, x = RowLinear(96, 192), _drawn(16, 96)
-    torch.set_num_threads(1)
-    with torch.no_grad():
-        together = layer(x[:rows])
-        alone = torch.cat([layer(x[i : i + 1]) for i in range(rows)])
-    assert torch.equal(together, alone)
-    torch.testing.assert_close(together, linear(x[:rows], layer.weight, layer.bias))
+    for width, wide in ((96, 192), (320, 1280)):
+        layer, x = RowLinear(width, wide), _drawn(16, width)
+        with torch.no_grad():
+            together = layer(x[:rows])
+            alone = torch.cat([layer(x[i : i + 1]) for i in range(rows)])
+        assert torch.equal(together, alone)
+        torch.testing.assert_close(together, linear(x[:rows], layer.weight, layer.bias))
 
 
 def test_a_masked_token_changes_nothing():

@@ -8,7 +8,7 @@ outputs. A step takes 14 numbers a row:
     base' = A base + X x + sum C_j H_j + n noise
     x'    = D base' + sum E_j H_j
 
-A column that is zero in all rows costs nothing, one that is all ones no multiplication. Rows may
+A number that is zero in all rows costs nothing, one that is one in all no multiplication. Rows may
 stand at different steps of different solvers, join and leave: nothing is shared but the call.
 """
 
@@ -33,8 +33,10 @@ E = (10, 11, 12, 13)
 WIDTH = 14
 SLOTS = 3  # stored outputs beside the newest
 
-# A column: None where it is zero in all rows, 1.0 where it is one in all, else [B, 1, ...].
-Column = Tensor | float | None
+# What a step reads, by number: base, x, out, noise, then m and the three stored before it.
+BASE, SEEN, OUT, FRESH, FIRST = range(5)
+# A sum: which of these, times what [B, 1, ...], or None where that is one in all rows.
+Sum = tuple[tuple[int, Tensor | None], ...]
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,16 @@ class State(NamedTuple):
 
 
 class Coefficients(NamedTuple):
-    """The numbers of one step as `step` wants them: on the device, in the dtype of x."""
+    """The three sums of one step, on the device; None where the sum is its first term alone."""
 
-    columns: tuple[Column, ...]
-    converts: bool
-    moves: bool
+    stored: Sum | None
+    base: Sum
+    x: Sum | None
+
+    @property
+    def noisy(self) -> bool:
+        """Whether any row adds noise."""
+        return any(read == FRESH for read, _ in self.base)
 
 
 def begin(x: Tensor) -> State:
@@ -94,16 +101,21 @@ def begin(x: Tensor) -> State:
 def coefficients(rows: NDArray[np.float64], like: Tensor) -> Coefficients:
     """rows [B or 1, 14] of tables, made ready for a batch like `like` [B, ...]: one copy to its
     device, nothing is read back. float64 for a float64 batch, else float32."""
+    used, one = rows.any(axis=0).tolist(), (rows == 1).all(axis=0).tolist()
     kind = np.float64 if like.dtype == torch.float64 else np.float32
     block = torch.from_numpy(np.ascontiguousarray(rows.T, kind)).to(like.device)
-    shape = (len(rows), *[1] * (like.ndim - 1))
-    zero, one = (rows == 0).all(axis=0).tolist(), (rows == 1).all(axis=0).tolist()
-    columns = tuple(
-        None if zero[i] else 1.0 if one[i] else column.view(shape)
-        for i, column in enumerate(block.unbind(0))
+    columns = block.view(WIDTH, len(rows), *[1] * (like.ndim - 1)).unbind(0)
+
+    def terms(*pairs: tuple[int, int]) -> Sum:
+        return tuple((read, None if one[i] else columns[i]) for i, read in pairs if used[i])
+
+    converts, moves = used[P] or not one[Q], not one[D] or any(used[i] for i in E)
+    history = range(FIRST, FIRST + len(C))
+    return Coefficients(
+        terms((P, SEEN), (Q, OUT)) if converts else None,
+        terms((A, BASE), (X, SEEN), *zip(C, history, strict=True), (N, FRESH)),
+        terms((D, BASE), *zip(E, history, strict=True)) if moves else None,
     )
-    converts = not (zero[P] and one[Q])
-    return Coefficients(columns, converts, not (one[D] and all(zero[i] for i in E)))
 
 
 def step(state: State, out: Tensor, by: Coefficients, noise: Tensor | None = None) -> State:
@@ -113,20 +125,11 @@ def step(state: State, out: Tensor, by: Coefficients, noise: Tensor | None = Non
     for noise that is needed and not given.
     """
     base, x, stored = state
-    columns = by.columns
-    m = _sum(columns, [(P, x), (Q, out)]) if by.converts else out
-    # A slot that was never filled is not multiplied: whatever it held could be infinite.
-    history = (m, *stored)
-    terms = [(A, base), (X, x), *zip(C, history, strict=False)]
-    if columns[N] is not None:
-        if noise is None:
-            raise ValueError("this step adds noise, and none was given")
-        terms.append((N, noise))
-    base = _sum(columns, terms)
-    if not by.moves:
-        return State(base, base, history[:SLOTS])
-    x = _sum(columns, [(D, base), *zip(E, history, strict=False)])
-    return State(base, x, history[:SLOTS])
+    m = out if by.stored is None else _sum(by.stored, (base, x, out))
+    # A slot that was never filled is in no sum: whatever it held could be infinite.
+    base = _sum(by.base, (base, x, out, noise, m, *stored))
+    moved = base if by.x is None else _sum(by.x, (base, x, out, noise, m, *stored))
+    return State(base, moved, (m, *stored[: SLOTS - 1]))
 
 
 def joined(states: Sequence[State]) -> State:
@@ -151,21 +154,20 @@ def chosen(state: State, rows: Sequence[int]) -> State:
     return State(picked[0], picked[1], tuple(picked[2:]))
 
 
-def _sum(columns: Sequence[Column], terms: Sequence[tuple[int, Tensor]]) -> Tensor:
+def _sum(terms: Sum, read: tuple[Tensor | None, ...]) -> Tensor:
     total: Tensor | None = None
     ours = False  # whether `total` is a tensor of this call, to be written over
-    for index, value in terms:
-        column = columns[index]
-        if column is None:
-            continue
-        if not isinstance(column, Tensor):
-            if total is None:
-                total = value
-                continue
-            total = total.add_(value) if ours else total + value
-        elif total is None:
-            total = value * column
+    for index, column in terms:
+        value = read[index]
+        if value is None:
+            raise ValueError("this step adds noise, and none was given")
+        if total is None:
+            total, ours = (value, False) if column is None else (value * column, True)
+        elif column is None:
+            total, ours = total.add_(value) if ours else total + value, True
         else:
             total = total.addcmul_(value, column) if ours else total.addcmul(value, column)
-        ours = True
-    return torch.zeros_like(terms[0][1]) if total is None else total
+            ours = True
+    if total is None:
+        raise ValueError("a row of all zeros is no step")
+    return total

@@ -10,7 +10,8 @@ from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
 from diptych.objectives.answering import answer_loss
 from diptych.objectives.autoencoding import reconstruction_loss
-from diptych.objectives.flow_matching import flow_loss, logit_normal
+from diptych.objectives.flow_matching import flow_loss
+from diptych.objectives.levels import logit_normal
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -28,7 +29,7 @@ def test_the_true_velocity_loses_nothing():
 
 
 def test_times_are_logit_normal_and_lean_to_noise():
-    t = logit_normal(20_000, 0.7, 1.2, _generator(), torch.device("cpu"))
+    t = logit_normal(20_000, _generator(), torch.device("cpu"), mean=0.7, std=1.2)
     logits = torch.logit(t)
     assert float(logits.mean()) == pytest.approx(0.7, abs=0.05)
     assert float(logits.std()) == pytest.approx(1.2, abs=0.05)

@@ -1,4 +1,5 @@
-"""Rectified flow (Liu et al., 2022; Lipman et al., 2022) with logit-normal times."""
+"""Rectified flow (Liu et al., 2022; Lipman et al., 2022) with logit-normal times, and beside it
+what lies where in a picture."""
 
 from __future__ import annotations
 
@@ -9,14 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from diptych.diffusion.paths import FlowPath
+from diptych.objectives.denoising import Denoising, noised, squared_errors
+from diptych.objectives.levels import Levels
 from diptych.objectives.loss import Loss
-
-
-def logit_normal(
-    count: int, mean: float, std: float, generator: torch.Generator, device: torch.device
-) -> Tensor:
-    """Times [count] in 0..1; a positive mean leans to noise, t = 1 (Esser et al., 2024)."""
-    return torch.sigmoid(mean + std * torch.randn(count, generator=generator, device=device))
 
 
 def flow_loss(
@@ -36,10 +33,10 @@ def flow_loss(
     None; `layout` [B, N, S, len(layout_sizes)] int64 is the class of each of the S parts of a
     token by each trait, learned beside (a hint of what lies where makes binding easier).
     """
-    t = logit_normal(len(x0), mean, std, generator, x0.device)
-    noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-    predicted, logits = velocity(torch.lerp(x0, noise, t[:, None, None, None]), t)
-    flow = (predicted.float() - (noise - x0)).square().mean()
+    times = Levels(kind="logit-normal", mean=mean, std=std)
+    point = noised(FlowPath(), x0, generator, Denoising(prediction="velocity", levels=times))
+    predicted, logits = velocity(point.x, point.time)
+    flow = squared_errors(point, predicted).mean()
     parts = {"flow": flow.detach()}
     total = flow
     if layout is not None and logits is not None:

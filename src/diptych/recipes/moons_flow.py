@@ -1,7 +1,7 @@
 """`curve-flow`: points on two moons by rectified flow (Liu et al., 2022), in 20 seconds.
 
-The whole path of a generative model in one page: data, objective, sampler, probe. Time runs as
-everywhere here: t = 1 is noise, x = (1 - t) x0 + t noise, the target is noise - x0.
+The whole path of a generative model in one page: data, the choice of objective, sampler, probe.
+Time runs as everywhere here: t = 1 is noise, x = (1 - t) x0 + t noise, the target is noise - x0.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from diptych.diffusion.paths import FlowPath
 from diptych.foundation.config import to_json
 from diptych.foundation.files import write_with
 from diptych.foundation.randomness import mix
 from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
-from diptych.objectives.loss import Loss
+from diptych.objectives.denoising import Denoising, denoising_loss
+from diptych.objectives.levels import Levels
 from diptych.training.plan import Plan, Settings
 from diptych.training.weights import write_model
 
 WIDTH_OF_MOON = 0.08
+UNIFORM_VELOCITY = Denoising(prediction="velocity", levels=Levels(kind="uniform"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,7 @@ class MoonsFlow:
         torch.manual_seed(mix(self.training.seed))
         return Plan(
             model=MLPFlow(self.model),
-            objective=flow_loss,
+            objective=partial(denoising_loss, path=FlowPath(), config=UNIFORM_VELOCITY),
             batch_at=partial(moons, self.training.seed, count=self.batch),
             settings=self.training,
             probes={"samples": sample_probe},
@@ -64,14 +67,6 @@ def moons(seed: int, index: int, *, count: int) -> Tensor:
     side = torch.randint(2, (count,), generator=generator) * 2 - 1
     line = torch.stack([angle.cos() - side / 2, (angle.sin() - 0.25) * side], dim=-1)
     return line + WIDTH_OF_MOON * torch.randn(count, 2, generator=generator)
-
-
-def flow_loss(model: nn.Module, x0: Tensor, generator: torch.Generator) -> Loss:
-    """Mean squared error of the velocity at uniform times."""
-    t = torch.rand(len(x0), generator=generator, device=x0.device)
-    noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-    x = torch.lerp(x0, noise, t[:, None])
-    return Loss((model(x, t).float() - (noise - x0)).square().mean())
 
 
 @torch.no_grad()

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from diptych.diffusion.kernel import (
-    WIDTH,
     Coefficients,
-    N,
     State,
     Table,
     begin,

@@ -101,7 +101,7 @@ def begin(x: Tensor) -> State:
 def coefficients(rows: NDArray[np.float64], like: Tensor) -> Coefficients:
     """rows [B or 1, 14] of tables, made ready for a batch like `like` [B, ...]: one copy to its
     device, nothing is read back. float64 for a float64 batch, else float32."""
-    used, one = rows.any(axis=0).tolist(), (rows == 1).all(axis=0).tolist()
+    used, one = ((rows != 0).any(axis=0).tolist(), (rows == 1).all(axis=0).tolist())
     kind = np.float64 if like.dtype == torch.float64 else np.float32
     block = torch.from_numpy(np.ascontiguousarray(rows.T, kind)).to(like.device)
     columns = block.view(WIDTH, len(rows), *[1] * (like.ndim - 1)).unbind(0)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from diptych.diffusion.paths import Path, VarianceExploding, VariancePreserving
+from diptych.diffusion.paths import Path, VariancePreserving
 from diptych.foundation.errors import InvalidValue, unknown
 from diptych.objectives.places import Places, at_rhos, at_times, precision
 
@@ -185,7 +185,7 @@ def draw(
         ends = path.end, path.start
         ratios = kind.draw(count, generator, device, **values, ends=ends, even=levels.even)
         return at_rhos(path, ratios)
-    if isinstance(path, VarianceExploding) or not hasattr(path, "at"):
+    if not path.last:
         raise InvalidValue(
             f"{levels.kind} draws times, and a path of noise levels has none.",
             do="Choose log-normal or log-uniform.",

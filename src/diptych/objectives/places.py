@@ -77,14 +77,16 @@ def _steps_at(path: Any, steps: Tensor) -> Places:
 
 
 def _steps_of(path: Any, rhos: Tensor) -> Places:
-    """The time between two steps is linear in ln rho, as in `VariancePreserving.node`."""
+    """The time between two steps is linear in ln rho, and before noise alone linear in alpha, as
+    in `VariancePreserving.node`."""
     alpha = (1 + rhos.square()).rsqrt()
-    grid = _schedule(path, rhos.device)[2]
+    alphas, _, grid = _schedule(path, rhos.device)
     level = rhos.log().contiguous()
     above = torch.searchsorted(grid, level).clamp(1, len(grid) - 1)
     low, high = grid[above - 1], grid[above]
     inside = (above - 1 + (level - low) / (high - low)).clamp(0, len(grid) - 1)
-    time = torch.where(rhos.isinf(), len(path.rhos) - 1.0, inside)
+    beyond = len(grid) - alpha / alphas[len(grid) - 1]
+    time = torch.where(level > grid[-1], beyond, inside).clamp(max=len(path.rhos) - 1)
     return Places(alpha, torch.where(rhos.isinf(), 1.0, rhos * alpha), time)
 
 

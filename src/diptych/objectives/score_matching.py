@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.diffusion.paths import Path, VarianceExploding
+from diptych.diffusion.paths import VarianceExploding
 from diptych.foundation.errors import InvalidValue
 from diptych.objectives.denoising import Denoising, bands, noised_at, squared_errors, widened
 from diptych.objectives.loss import Loss
@@ -42,7 +41,7 @@ def score_matching_loss(
     [B, ...]. The weight makes this the loss of eps for a network that says -sigma score (eq. 5
     and 6, as a mean over the numbers of a row). Parts as in `denoising_loss`.
     """
-    path = cast(Path, VarianceExploding(max(sigmas), min(sigmas)))
+    path = VarianceExploding(max(sigmas), min(sigmas))
     x0 = widened(x0)
     chosen = torch.randint(len(sigmas), (len(x0),), generator=generator, device=x0.device)
     at = at_rhos(path, torch.tensor(sigmas, device=x0.device)[chosen])

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import cos, exp, inf, isinf, log, pi, sqrt
-from typing import Protocol
+from functools import cached_property
+from math import cos, exp, inf, isinf, log, log1p, pi, sqrt
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -32,14 +33,40 @@ class Node:
 
 
 class Path(Protocol):
-    """`drift` names what a solver in the path's own time integrates: `velocity` or `eps`."""
+    """`drift` names what a solver in the path's own time integrates: `velocity` or `eps`.
 
-    drift: str
-    start: float  # the largest rho that a model was trained at
-    end: float  # the smallest
+    The own time of a place runs from 0 (data) to `last`; on a path of training steps, of which
+    there are `steps`, it counts them from 0.
+    """
+
+    drift: ClassVar[str]
+
+    @property
+    def start(self) -> float:
+        """The largest rho that a model was trained at."""
+        ...
+
+    @property
+    def end(self) -> float:
+        """The smallest rho that a model was trained at."""
+        ...
+
+    @property
+    def last(self) -> float:
+        """The own time of `start`; 0 where a path has none."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """How many training steps; 0 where time is continuous."""
+        ...
 
     def node(self, rho: float) -> Node:
         """The place with this ratio. Raises InvalidValue outside 0..start."""
+        ...
+
+    def at(self, time: float) -> Node:
+        """The place at this own time. Raises InvalidValue outside 0..last."""
         ...
 
 
@@ -50,29 +77,31 @@ class FlowPath:
 
     time_scale: float = 1.0
     reversed: bool = False
-    drift = "velocity"
-    start = inf
-    end = 0.0
+    drift: ClassVar[str] = "velocity"
+    start: ClassVar[float] = inf
+    end: ClassVar[float] = 0.0
+    last: ClassVar[float] = 1.0
+    steps: ClassVar[int] = 0
 
     def node(self, rho: float) -> Node:
         _refuse_outside(rho, inf)
-        t = 1.0 if isinf(rho) else rho / (1 + rho)
-        return Node(rho, 1 - t, t, self.time_scale * (1 - t if self.reversed else t))
+        return self._node(rho, 1.0 if isinf(rho) else rho / (1 + rho))
 
-    def at(self, t: float) -> Node:
-        """The place at time t in 0..1."""
-        _refuse_outside(t, 1.0)
-        rho = inf if t == 1 else t / (1 - t)
+    def at(self, time: float) -> Node:
+        _refuse_outside(time, 1.0)
+        return self._node(inf if time == 1 else time / (1 - time), time)
+
+    def _node(self, rho: float, t: float) -> Node:
         return Node(rho, 1 - t, t, self.time_scale * (1 - t if self.reversed else t))
 
 
 @dataclass(frozen=True)
 class VariancePreserving:
     """alpha^2 + sigma^2 = 1 over `rhos`, the ratio at each training step 0, 1, ... (Ho et al.,
-    2020). Between steps the time is linear in ln rho."""
+    2020). Between steps the time is linear in ln rho, before noise alone linear in alpha."""
 
     rhos: tuple[float, ...]
-    drift = "eps"
+    drift: ClassVar[str] = "eps"
 
     @property
     def start(self) -> float:
@@ -82,40 +111,97 @@ class VariancePreserving:
     def end(self) -> float:
         return self.rhos[0]
 
+    @property
+    def last(self) -> float:
+        return len(self.rhos) - 1.0
+
+    @property
+    def steps(self) -> int:
+        return len(self.rhos)
+
+    @cached_property
+    def _logs(self) -> list[float]:
+        return [log(rho) for rho in self.rhos if not isinf(rho)]
+
     def node(self, rho: float) -> Node:
         _refuse_outside(rho, self.start)
-        if isinf(rho):
-            return Node(rho, 0.0, 1.0, len(self.rhos) - 1.0)
-        alpha = 1 / sqrt(1 + rho * rho)
-        finite = [r for r in self.rhos if not isinf(r)]
-        time = 0.0 if rho == 0 else float(np.interp(log(rho), np.log(finite), range(len(finite))))
-        return Node(rho, alpha, rho * alpha, time)
+        finite = len(self._logs)
+        if rho > self.rhos[finite - 1] and finite < self.steps:
+            share = 1 - _vp(rho)[0] / _vp(self.rhos[finite - 1])[0]
+            return Node(rho, *_vp(rho), finite - 1 + share)
+        time = 0.0 if rho == 0 else float(np.interp(log(rho), self._logs, range(finite)))
+        return Node(rho, *_vp(rho), time)
 
-    def at(self, step: float) -> Node:
-        """The place at a training step, whole or between two."""
-        _refuse_outside(step, len(self.rhos) - 1.0)
-        low = min(int(step), len(self.rhos) - 2)
-        a, b, share = self.rhos[low], self.rhos[low + 1], step - low
-        rho = a if share == 0 else b if share == 1 else exp((1 - share) * log(a) + share * log(b))
-        return Node(rho, *self._parts(rho), step)
+    def at(self, time: float) -> Node:
+        _refuse_outside(time, self.last)
+        low = min(int(time), self.steps - 2)
+        a, b, share = self.rhos[low], self.rhos[low + 1], time - low
+        if isinf(b):
+            alpha = _vp(a)[0] * (1 - share)
+            rho = inf if alpha == 0 else sqrt(1 - alpha**2) / alpha
+        else:
+            rho = exp((1 - share) * log(a) + share * log(b))
+        rho = a if share == 0 else b if share == 1 else rho
+        return Node(rho, *_vp(rho), time)
 
-    def _parts(self, rho: float) -> tuple[float, float]:
-        alpha = 0.0 if isinf(rho) else 1 / sqrt(1 + rho * rho)
-        return alpha, 1.0 if isinf(rho) else rho * alpha
+
+@dataclass(frozen=True)
+class ContinuousVP:
+    """The VP SDE of Song et al., 2021, eq. 11 and 33, ln alpha = -(t^2 (high - low) / 4 + t low
+    / 2) for t in 0..1; `sub`: their sub-VP SDE (eq. 13), sigma = 1 - alpha^2. The network is fed
+    `time_scale` times t; it was trained from t = `first` on."""
+
+    low: float = 0.1
+    high: float = 20.0
+    sub: bool = False
+    time_scale: float = 999.0
+    first: float = 1e-3
+    drift: ClassVar[str] = "eps"
+    last: ClassVar[float] = 1.0
+    steps: ClassVar[int] = 0
+
+    @property
+    def start(self) -> float:
+        return self.at(1.0).rho
+
+    @property
+    def end(self) -> float:
+        return self.at(self.first).rho
+
+    def node(self, rho: float) -> Node:
+        _refuse_outside(rho, self.start)
+        # sub-VP: alpha^2 + rho alpha = 1.
+        alpha = (sqrt(rho * rho + 4) - rho) / 2 if self.sub else _vp(rho)[0]
+        spent = log1p(rho * rho) / 2 if not self.sub else -log(alpha)
+        half = self.low / 2
+        t = 2 * spent / (half + sqrt(half * half + (self.high - self.low) * spent))
+        return Node(rho, alpha, rho * alpha, self.time_scale * t)
+
+    def at(self, time: float) -> Node:
+        _refuse_outside(time, 1.0)
+        spent = time * time * (self.high - self.low) / 4 + time * self.low / 2
+        alpha, left = exp(-spent), -np.expm1(-2 * spent)
+        sigma = float(left if self.sub else sqrt(left))
+        return Node(sigma / alpha, alpha, sigma, self.time_scale * time)
 
 
 @dataclass(frozen=True)
 class VarianceExploding:
-    """alpha = 1, sigma = rho (Song et al., 2021). The network is fed ln(sigma) / 4 as in EDM
-    (Karras et al., 2022)."""
+    """alpha = 1, sigma = rho (Song et al., 2021), which `at` takes: it has no time of its own. The
+    network is fed ln(sigma) / 4 as in EDM (Karras et al., 2022)."""
 
     start: float = 80.0
     end: float = 0.002
-    drift = "eps"
+    drift: ClassVar[str] = "eps"
+    last: ClassVar[float] = 0.0
+    steps: ClassVar[int] = 0
 
     def node(self, rho: float) -> Node:
         _refuse_outside(rho, self.start)
         return Node(rho, 1.0, rho, log(rho) / 4 if rho else -inf)
+
+    def at(self, time: float) -> Node:
+        return self.node(time)
 
 
 def vp_of_betas(betas: Sequence[float]) -> VariancePreserving:
@@ -147,6 +233,11 @@ def cosine_betas(steps: int = 1000, offset: float = 0.008, most: float = 0.999) 
     return [min(1 - kept(i + 1) / kept(i), most) for i in range(steps)]
 
 
+def sigmoid_betas(first: float = 1e-4, last: float = 0.02, steps: int = 1000) -> list[float]:
+    """A logistic curve over -6..6 between the two (Xu et al., 2022, GeoDiff)."""
+    return [first + (last - first) / (1 + exp(-float(z))) for z in np.linspace(-6, 6, steps)]
+
+
 def zero_terminal(path: VariancePreserving) -> VariancePreserving:
     """The path shifted and stretched so that its last step is noise alone and its first stays
     (Lin et al., 2024, algorithm 1)."""
@@ -155,6 +246,14 @@ def zero_terminal(path: VariancePreserving) -> VariancePreserving:
     with np.errstate(divide="ignore"):
         rhos = np.sqrt(1 - moved**2) / moved
     return VariancePreserving(tuple(map(float, rhos)))
+
+
+def _vp(rho: float) -> tuple[float, float]:
+    """alpha and sigma where their squares sum to one."""
+    if isinf(rho):
+        return 0.0, 1.0
+    alpha = 1 / sqrt(1 + rho * rho)
+    return alpha, rho * alpha
 
 
 def _refuse_outside(value: float, most: float) -> None:

@@ -1,71 +1,237 @@
-"""Where a solver stops on its way from noise to data: lists of nodes, noise first."""
+"""Where a solver stops on its way from noise to data: lists of nodes, noise first.
+
+The list is the only schedule: the ratio and the network's time of a node come from one number.
+Most lists make their last step from the smallest ratio to data itself. With `ends="trained"` they
+stop at the smallest ratio that was trained instead, as SD 1.x was used from the start.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from math import exp, inf, isinf, log
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from math import exp, isinf, log
 
 import numpy as np
 
-from diptych.diffusion.paths import FlowPath, Node, Path
-from diptych.foundation.errors import InvalidValue
+from diptych.diffusion.paths import Node, Path
+from diptych.foundation.errors import InvalidValue, unknown
+from diptych.foundation.extras import need
 
 MOST_STEPS = 1000
 
 
-def shifted_times(path: FlowPath, steps: int, shift: float = 1.0) -> list[Node]:
-    """Times from 1 to 0, even before they are moved towards noise by `shift`:
-    t' = shift t / (1 + (shift - 1) t) (Esser et al., 2024, eq. 23)."""
-    _refuse_steps(steps)
-    if not shift > 0 or isinf(shift):
-        raise InvalidValue(f"A shift of {shift} is not offered.", do="Choose one above 0.")
-    times = [1 - i / steps for i in range(steps + 1)]
-    return [path.at(shift * t / (1 + (shift - 1) * t)) for t in times]
+def trailing(path: Path, steps: int, *, shift: float = 1.0, ends: str = "data") -> list[Node]:
+    """Even times from the last to 0, noise included. A flow's times are moved towards noise by
+    `shift`: t' = shift t / (1 + (shift - 1) t) (Esser et al., 2024, eq. 23)."""
+    if path.steps:
+        _refuse_more_than(path, steps)
+        times = [round(path.steps * (steps - i) / steps) - 1.0 for i in range(steps)]
+        return _ending(path, [path.at(t) for t in _shifted(path, times, shift)], ends)
+    times = [_own_time(path, "trailing") * (steps - i) / steps for i in range(steps)]
+    return _ending(path, [path.at(t) for t in _shifted(path, times, shift)], ends)
 
 
-def even_levels(path: Path, steps: int, first: float, last: float) -> list[Node]:
-    """lambda even between two finite values, the last node included."""
-    _refuse_steps(steps)
-    return [path.node(exp(-level)) for level in np.linspace(first, last, steps + 1)]
+def leading(path: Path, steps: int, *, offset: int = 0, ends: str = "data") -> list[Node]:
+    """Every n-th training step, counted from data; noise itself is left out (Ho et al., 2020, as
+    DDIM and SD 1.x take it, with `offset` 1)."""
+    _refuse_more_than(path, steps)
+    stride = path.steps // steps
+    times = [float(i * stride + offset) for i in reversed(range(steps))]
+    if not 0 <= offset or times[0] > path.last:
+        raise InvalidValue(
+            f"An offset of {offset} leaves the path with {steps} steps.", do="Choose 0 or 1."
+        )
+    return _ending(path, [path.at(t) for t in times], ends)
 
 
-def karras(path: Path, steps: int, power: float = 7.0) -> list[Node]:
-    """rho even in its `power`-th root, then 0 (Karras et al., 2022, eq. 5)."""
-    _refuse_steps(steps)
-    low, high = _finite_range(path, "karras")
+def linspace(path: Path, steps: int, *, ends: str = "data") -> list[Node]:
+    """Training steps even from the last towards 0, between two where they fall so."""
+    _refuse_more_than(path, steps)
+    times = [path.last * (steps - i) / steps for i in range(steps)]
+    return _ending(path, [path.at(t) for t in times], ends)
+
+
+def karras(
+    path: Path,
+    steps: int,
+    *,
+    power: float = 7.0,
+    first: float | None = None,
+    last: float | None = None,
+    ends: str = "data",
+) -> list[Node]:
+    """rho even in its `power`-th root (Karras et al., 2022, eq. 5) over the range that was
+    trained, or from `first` to `last`."""
+    high, low = _range(path, "karras", first, last)
+    if not power > 0:
+        raise InvalidValue(f"A power of {power} is not offered.", do="Choose one above 0; 7 is.")
     roots = np.linspace(high ** (1 / power), low ** (1 / power), steps)
-    return _to_data(path, [min(float(root) ** power, high) for root in roots])
+    return _ending(path, _between(path, [float(root) ** power for root in roots], high), ends)
 
 
-def exponential(path: Path, steps: int) -> list[Node]:
-    """ln rho even over the range that was trained, then 0."""
-    _refuse_steps(steps)
-    low, high = _finite_range(path, "exponential")
+def exponential(
+    path: Path,
+    steps: int,
+    *,
+    first: float | None = None,
+    last: float | None = None,
+    ends: str = "data",
+) -> list[Node]:
+    """ln rho even over the range that was trained, or from `first` to `last`."""
+    high, low = _range(path, "exponential", first, last)
     levels = np.linspace(log(high), log(low), steps)
-    return _to_data(path, [min(exp(level), high) for level in levels])
+    return _ending(path, _between(path, [exp(level) for level in levels], high), ends)
+
+
+def log_snr(
+    path: Path, steps: int, *, first: float | None = None, last: float | None = None
+) -> list[Node]:
+    """lambda even over the range that was trained, or from ratio `first` to `last`, which is the
+    end: there is no step to data (Lu et al., 2022, section 3.3)."""
+    high, low = _range(path, "log-snr", first, last)
+    levels = np.linspace(log(high), log(low), steps + 1)
+    return _between(path, [*map(exp, levels[:-1]), low], high)
+
+
+def beta(
+    path: Path,
+    steps: int,
+    *,
+    a: float = 0.6,
+    b: float = 0.6,
+    shift: float = 1.0,
+    ends: str = "data",
+) -> list[Node]:
+    """Times at the quantiles of Beta(a, b): dense at both ends (Lee et al., 2024)."""
+    if not (a > 0 and b > 0):
+        raise InvalidValue(f"Beta({a}, {b}) is no distribution.", do="Choose both above 0.")
+    quantile = need("scipy.special", "eval").betaincinv
+    shares = [float(quantile(a, b, (steps - i) / steps)) for i in range(steps)]
+    times = [_own_time(path, "beta") * share for share in shares]
+    return _ending(path, [path.at(t) for t in _shifted(path, times, shift)], ends)
 
 
 def custom(path: Path, rhos: Sequence[float]) -> list[Node]:
-    """Ratios of one's own; they must fall."""
-    if len(rhos) < 2 or any(b >= a for a, b in itertools.pairwise(rhos)):
-        raise InvalidValue("The ratios of a custom list must fall, two or more of them.")
-    return [path.node(rho) for rho in rhos]
-
-
-def _to_data(path: Path, rhos: Sequence[float]) -> list[Node]:
-    return [*map(path.node, rhos), path.node(0.0)]
-
-
-def _finite_range(path: Path, name: str) -> tuple[float, float]:
-    if path.start == inf or path.end == 0:
+    """Ratios of one's own, which all fall, or all rise to go from data to noise."""
+    nodes = [path.node(rho) for rho in rhos]
+    if len(nodes) < 2 or not (_falls(nodes) or _falls(nodes[::-1])):
         raise InvalidValue(
-            f"A {name} list needs a path with a first and a last ratio; a flow has none.",
-            do="Choose even times with a shift.",
+            "The ratios of a custom list must all fall or all rise, and be two or more."
         )
-    return path.end, path.start
+    return nodes
 
 
-def _refuse_steps(steps: int) -> None:
+@dataclass(frozen=True)
+class Spacing:
+    build: Callable[..., list[Node]]
+    line: str
+
+
+SPACINGS: dict[str, Spacing] = {
+    "trailing": Spacing(trailing, "even times, noise included; a flow's moved by its shift"),
+    "leading": Spacing(leading, "every n-th training step, counted from data"),
+    "linspace": Spacing(linspace, "even training steps, noise included"),
+    "karras": Spacing(karras, "even in the seventh root of the noise ratio"),
+    "exponential": Spacing(exponential, "even in the logarithm of the noise ratio, then to data"),
+    "log-snr": Spacing(log_snr, "even in lambda, over the trained range alone"),
+    "beta": Spacing(beta, "quantiles of a Beta distribution: dense at both ends"),
+}
+
+
+def nodes_of(name: str, path: Path, steps: int, **options: object) -> list[Node]:
+    """The list of this name over this path, steps + 1 nodes.
+
+    Raises NotFound for an unknown name; InvalidValue for options that it has not, and for
+    combinations that mean nothing: nothing is ignored.
+    """
+    if name not in SPACINGS:
+        raise unknown("spacing", name, SPACINGS)
     if not 1 <= steps <= MOST_STEPS:
         raise InvalidValue(f"{steps} steps are not offered.", do=f"Choose 1 to {MOST_STEPS}.")
+    build = SPACINGS[name].build
+    known = list(signature(build).parameters)[2:]
+    for option in options:
+        if option not in known:
+            raise InvalidValue(
+                f"The spacing {name!r} has no option {option!r}.", do=f"It has: {', '.join(known)}."
+            )
+    nodes = build(path, steps, **options)
+    if not _falls(nodes):
+        raise InvalidValue(
+            f"{steps} steps of {name!r} do not all go down on this path.",
+            do="Take fewer steps, ends='data', or another spacing.",
+        )
+    return nodes
+
+
+def shift_for_tokens(
+    tokens: int, low: tuple[int, float] = (256, 0.5), high: tuple[int, float] = (4096, 1.15)
+) -> float:
+    """The shift e^mu of FLUX.1 for so many picture tokens, mu linear between two sizes; the
+    exponential form e^mu / (e^mu + 1 / t - 1) is `trailing`'s with this shift."""
+    return exp(low[1] + (high[1] - low[1]) * (tokens - low[0]) / (high[0] - low[0]))
+
+
+def shift_for_tokens_and_steps(tokens: int, steps: int) -> float:
+    """The shift e^mu of FLUX.2, which also looks at the number of steps."""
+    many = 1.6927e-4 * tokens + 0.456667
+    few = 8.738095e-5 * tokens + 1.898333
+    return exp(many if tokens > 4300 else few + (many - few) * (steps - 10) / 190)
+
+
+def _ending(path: Path, nodes: list[Node], ends: str) -> list[Node]:
+    if ends not in ("data", "trained"):
+        raise InvalidValue(f"ends={ends!r} is not known.", do="Choose 'data' or 'trained'.")
+    return [*nodes, path.node(0.0 if ends == "data" else path.end)]
+
+
+def _shifted(path: Path, times: list[float], shift: float) -> list[float]:
+    if not shift > 0 or isinf(shift):
+        raise InvalidValue(f"A shift of {shift} is not offered.", do="Choose one above 0.")
+    if shift != 1 and path.drift != "velocity":
+        raise InvalidValue("A shift means something on a flow only.", do="Leave it out.")
+    return [shift * t / (1 + (shift - 1) * t) for t in times] if shift != 1 else times
+
+
+def _between(path: Path, rhos: list[float], high: float) -> list[Node]:
+    """Rounding must not carry the first beyond the path."""
+    return [path.node(min(rho, high)) for rho in rhos]
+
+
+def _range(
+    path: Path, name: str, first: float | None, last: float | None
+) -> tuple[float, float]:
+    high, low = first or path.start, last or path.end
+    if isinf(high) or low == 0:
+        raise InvalidValue(
+            f"The spacing {name!r} needs a first and a last ratio, and this path has none.",
+            do="Give first= and last=, or choose 'trailing'.",
+        )
+    if not 0 < low < high:
+        raise InvalidValue(f"Ratios from {high:g} down to {low:g} do not fall.")
+    return high, low
+
+
+def _own_time(path: Path, name: str) -> float:
+    if not path.last:
+        raise InvalidValue(
+            f"The spacing {name!r} needs a time, and a variance exploding path has none.",
+            do="Choose 'karras' or 'exponential'.",
+        )
+    return path.last
+
+
+def _refuse_more_than(path: Path, steps: int) -> None:
+    if not path.steps:
+        raise InvalidValue(
+            "This spacing counts training steps, and this path has none.",
+            do="Choose 'trailing' or 'karras'.",
+        )
+    if steps > path.steps:
+        raise InvalidValue(f"{steps} steps are more than the {path.steps} that were trained.")
+
+
+def _falls(nodes: Sequence[Node]) -> bool:
+    return all(a.rho > b.rho for a, b in itertools.pairwise(nodes))

@@ -15,6 +15,7 @@ from torch import Tensor
 from benchmarks.exact import Exact, Gaussian, Mixture
 from diptych.diffusion.adaptive import Flow, bits_per_dimension, sample
 from diptych.diffusion.paths import (
+    ContinuousVP,
     FlowPath,
     Node,
     Path,
@@ -39,13 +40,15 @@ MIXTURE = Mixture(
 )
 NOISE = torch.stack([f64(0.4, -1.1, 0.7, 1.9), f64(-2.0, 0.3, 1.9, 0.2), f64(0.1, 0.6, -0.8, -1)])
 FLOW, VE = FlowPath(), VarianceExploding()
+SUB = ContinuousVP(sub=True)
 VP = vp_of_betas(scaled_linear_betas())
 WAYS: dict[str, tuple[Path, str, Node, Node]] = {
     "flow": (FLOW, "velocity", FLOW.at(1.0), FLOW.at(0.0)),
     "flow by x0": (FLOW, "x0", FLOW.at(1.0), FLOW.at(0.01)),
     "vp": (VP, "eps", VP.node(VP.start), VP.node(0.0)),
     "vp by v": (VP, "v", VP.node(VP.start), VP.node(VP.end)),
-    "ve": (VE, "eps", VE.node(VE.start), VE.node(VE.end)),
+    "ve": (VE, "score", VE.node(VE.start), VE.node(VE.end)),
+    "sub-vp by velocity": (SUB, "velocity", SUB.at(1.0), SUB.at(0.0)),
 }
 
 

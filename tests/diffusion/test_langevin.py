@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import partial
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.exact import Gaussian, solve
 from diptych.diffusion import langevin
-from diptych.diffusion.kernel import WIDTH, A, C, D, E, N, Q, Table, X
+from diptych.diffusion.kernel import C, N, X
 from diptych.diffusion.noise import first_noise, step_noise
 from diptych.diffusion.paths import (
     FlowPath,
@@ -23,6 +22,7 @@ from diptych.diffusion.paths import (
     vp_of_betas,
     zero_terminal,
 )
+from diptych.diffusion.solvers import table_of
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.progress import Progress
 
@@ -47,23 +47,6 @@ def away(x: Tensor) -> float:
     """Squared distance of Wasserstein between the rows and the data, by their two moments."""
     mean, spread = x.mean(0) - DATA.mean, x.std(0) - DATA.variance.sqrt()
     return float((mean.square() + spread.square()).mean())
-
-
-def trapezoid(nodes: list[Node]) -> Table:
-    """Heun's two evaluations a step for VE and `eps`; the step to data is Euler's."""
-    rows, asked, after = [], [], []
-    for s, t in itertools.pairwise(nodes):
-        first, second, length = np.zeros(WIDTH), np.zeros(WIDTH), t.rho - s.rho
-        first[Q] = second[Q] = first[X] = first[D] = second[D] = second[A] = 1.0
-        if t.rho == 0:
-            first[C[0]] = length
-        else:
-            first[E[0]], second[C[0]], second[C[1]] = length, length / 2, length / 2
-        kept = [first] if t.rho == 0 else [first, second]
-        rows += kept
-        asked += [s, t][: len(kept)]
-        after += [None, t][-len(kept) :]
-    return Table(np.stack(rows), tuple(asked), tuple(after), np.ones(len(rows)))
 
 
 @pytest.mark.parametrize("prediction, node", [
@@ -164,23 +147,24 @@ def test_stages_are_left_alone_and_the_end_too():
         asked.append(node.rho)
         return EPS(x, node)
 
-    x, fine = noise_at(nodes[0], 1), trapezoid(spaced(VE, 80, last=0.005))
+    x, fine = noise_at(nodes[0], 1), table_of("heun", VE, spaced(VE, 80, last=0.005), "eps")
     plain = langevin.sample(EPS, "eps", fine, x, [1], rounds=0)
     torch.testing.assert_close(plain, DATA.solution(x, nodes[0], nodes[-1]), atol=0.02, rtol=0)
-    table = trapezoid(nodes)
+    table = table_of("heun", VE, nodes, "eps")
     langevin.sample(ask, "eps", table, x, [1], rounds=2, report=told.append)
     a, b, c, d = (node.rho for node in nodes[:-1])
-    assert asked == [a, b, b, b, b, c, c, c, c, d, d, d, d]
+    assert asked == pytest.approx([a, b, b, b, b, c, c, c, c, d, d, d, d])
     assert told[-1] == Progress(len(table), len(table))
 
 
 def test_what_does_not_go_together_is_refused():
     nodes = spaced(VE, 4)
-    table = langevin.reverse_diffusion(nodes, "eps")
-    rows = table.rows.copy()
-    rows[1:, C[1]] = 0.5
-    memory = Table(rows, table.nodes, table.after, table.scale)
-    with pytest.raises(InvalidValue, match="multistep"):
-        langevin.sample(EPS, "eps", memory, noise_at(nodes[0], 1), [1])
+    x = noise_at(nodes[0], 1)
+    for name in ("dpmpp-2m", "dpmpp-2m-sde", "unipc-1", "exp-ab3", "lms", "ipndm", "deis"):
+        with pytest.raises(InvalidValue, match="multistep"):
+            langevin.sample(EPS, "eps", table_of(name, VE, nodes, "eps"), x, [1])
+    for name in ("euler", "euler-ancestral", "heun", "rk4", "dpmpp-2s"):
+        ended = langevin.sample(EPS, "eps", table_of(name, VE, nodes, "eps"), x, [1])
+        assert torch.isfinite(ended).all()
     with pytest.raises(InvalidValue, match="noise alone"):
         langevin.reverse_diffusion([zero_terminal(VP).at(999), VP.node(1.0)], "v")

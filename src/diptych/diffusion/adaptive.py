@@ -21,7 +21,7 @@ from torch import Tensor
 
 from diptych.diffusion.noise import step_noise
 from diptych.diffusion.paths import Node, Path
-from diptych.diffusion.predictions import to_drift, to_x0
+from diptych.diffusion.predictions import Prediction, to_drift, to_x0
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.progress import Progress, Report, silent
 
@@ -38,11 +38,11 @@ _PROBES = 2**16  # the first stream of Hutchinson's probes
 
 @dataclass(frozen=True)
 class Flow:
-    """`ask(x [1, ...], node) -> out [1, ...]` of a `prediction` on a path. A step may be wrong by
-    `rtol` |z| + `atol`, a row may ask `most` times; `report` hears of every step of every row."""
+    """`ask(x [1, ...], node) -> out [1, ...]`, a `prediction` on a path, x not scaled. A step may
+    err by `rtol` |z| + `atol`, a row may ask `most` times; `report` hears of each row's steps."""
 
     ask: Callable[[Tensor, Node], Tensor]
-    prediction: str
+    prediction: str | Prediction
     path: Path
     rtol: float = 1e-5
     atol: float = 1e-5

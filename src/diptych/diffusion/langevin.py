@@ -18,20 +18,20 @@ from torch.linalg import vector_norm
 from diptych.diffusion.kernel import WIDTH, C, D, E, N, P, Q, Table, X, begin, step
 from diptych.diffusion.noise import step_noise
 from diptych.diffusion.paths import Node
-from diptych.diffusion.predictions import to_x0
+from diptych.diffusion.predictions import Prediction, to_x0
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.progress import Progress, Report, silent
 
 
 def sample(
-    ask: Callable[[Tensor, Node], Tensor], prediction: str, table: Table, x: Tensor,
+    ask: Callable[[Tensor, Node], Tensor], prediction: str | Prediction, table: Table, x: Tensor,
     seeds: Sequence[int], *, ratio: float = 0.16, rounds: int = 1, source: str = "torch",
     report: Report = silent,
 ) -> Tensor:  # fmt: skip
     """x [B, ...] carried through a table of one-step methods. Wherever a step ends, but at data,
     `rounds` corrections of signal-to-noise `ratio` follow.
 
-    `ask(x [B, ...], node)` is given x as the path has it. Noise is by (seed, evaluation, stream):
+    `ask(x [B, ...], node) -> out` is given x not scaled. Noise is by (seed, evaluation, stream):
     1 for the predictor, 2, 3, ... for the rounds. Raises InvalidValue for a multistep table.
     """
     state, since = begin(x), 0
@@ -63,13 +63,13 @@ def corrected(x: Tensor, score: Tensor, noise: Tensor, ratio: float) -> Tensor:
     return x + 2 * root.square() * score + 2 * root * noise
 
 
-def score(prediction: str, x: Tensor, out: Tensor, node: Node) -> Tensor:
+def score(prediction: str | Prediction, x: Tensor, out: Tensor, node: Node) -> Tensor:
     """The gradient of the log density, (alpha x0 - x) / sigma^2, all [B, ...]; sigma > 0."""
     p, q = to_x0(prediction, node)
     return (node.alpha * p - 1) / node.sigma**2 * x + node.alpha * q / node.sigma**2 * out
 
 
-def reverse_diffusion(nodes: Sequence[Node], prediction: str) -> Table:
+def reverse_diffusion(nodes: Sequence[Node], prediction: str | Prediction) -> Table:
     """The predictor of the same paper (appendix E): the forward step x_s = a x_t + g noise, a =
     alpha_s / alpha_t, reversed as x_t = (2 - a) x_s + g^2 score + g noise. For fine grids; the
     step to data adds no noise. Raises InvalidValue at noise alone, where a = 0."""

@@ -129,6 +129,8 @@ def test_a_row_does_not_know_its_neighbours(shape: tuple[int, ...], source: str)
     for i in range(3):
         assert torch.equal(by(x[i : i + 1], seeds[i : i + 1])[0], together[i])
     assert not torch.equal(by(x, [3, 4, 5])[1], together[1])
+    other = {"torch": "philox", "philox": "torch"}[source]
+    assert not torch.equal(by(x, seeds, source=other), together)
 
 
 def test_without_rounds_it_is_the_table_alone():

@@ -142,7 +142,7 @@ def _integrated(
         wrong = step * sum(w * k for w, k in zip(_ERROR, slopes, strict=True))
         wrong = (wrong / (flow.atol + flow.rtol * torch.maximum(y.abs(), new.abs()))).abs()
         error = float(torch.maximum(wrong[:-1].square().mean().sqrt(), wrong[-1]).clamp_min(1e-10))
-        factor = max(0.2, 0.9 * error**-0.17 * before**0.04) if error < inf else 0.2
+        factor = max(0.2, 0.9 * error**-0.17 * before**0.04)  # 0.2 too where error is NaN
         count, step, growth = count + 6, step * min(factor, growth), 5.0 if error <= 1 else 1.0
         if error <= 1:
             y, at, first, before = new, after, slopes[-1], max(error, 1e-4)

@@ -158,12 +158,14 @@ def _sum(columns: Sequence[Column], terms: Sequence[tuple[int, Tensor]]) -> Tens
         column = columns[index]
         if column is None:
             continue
-        plain = isinstance(column, float)
-        if total is None:
-            total, ours = (value, False) if plain else (value * column, True)
-        elif ours:
-            total = total.add_(value) if plain else total.addcmul_(value, column)
+        if not isinstance(column, Tensor):
+            if total is None:
+                total = value
+                continue
+            total = total.add_(value) if ours else total + value
+        elif total is None:
+            total = value * column
         else:
-            total = total + value if plain else torch.addcmul(total, value, column)
-            ours = True
+            total = total.addcmul_(value, column) if ours else total.addcmul(value, column)
+        ours = True
     return torch.zeros_like(terms[0][1]) if total is None else total

@@ -6,13 +6,15 @@ so that they never disagree. rho runs from 0 (data) to infinity (noise alone).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import cos, exp, inf, isinf, log, log1p, pi, sqrt
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diptych.foundation.errors import InvalidValue
 
@@ -32,46 +34,30 @@ class Node:
         return inf if self.rho == 0 else -inf if isinf(self.rho) else -log(self.rho)
 
 
-class Path(Protocol):
-    """`drift` names what a solver in the path's own time integrates: `velocity` or `eps`.
-
-    The own time of a place runs from 0 (data) to `last`; on a path of training steps, of which
-    there are `steps`, it counts them from 0.
+class Path(ABC):
+    """`drift`: what a solver in the path's own time integrates, `velocity` or `eps`. `start` and
+    `end`: the largest and smallest rho that a model was trained at. Own time runs from 0 (data)
+    to `last` (`start`; 0 where a path has none); where it counts training steps from 0, there
+    are `steps` of them, else 0.
     """
 
     drift: ClassVar[str]
+    start: float
+    end: float
+    last: float
+    steps: int
 
-    @property
-    def start(self) -> float:
-        """The largest rho that a model was trained at."""
-        ...
-
-    @property
-    def end(self) -> float:
-        """The smallest rho that a model was trained at."""
-        ...
-
-    @property
-    def last(self) -> float:
-        """The own time of `start`; 0 where a path has none."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """How many training steps; 0 where time is continuous."""
-        ...
-
+    @abstractmethod
     def node(self, rho: float) -> Node:
         """The place with this ratio. Raises InvalidValue outside 0..start."""
-        ...
 
+    @abstractmethod
     def at(self, time: float) -> Node:
         """The place at this own time. Raises InvalidValue outside 0..last."""
-        ...
 
 
 @dataclass(frozen=True)
-class FlowPath:
+class FlowPath(Path):
     """Rectified flow (Liu et al., 2022): alpha = 1 - t, sigma = t. The network is fed
     `time_scale` times t, or of 1 - t where `reversed`."""
 
@@ -96,7 +82,7 @@ class FlowPath:
 
 
 @dataclass(frozen=True)
-class VariancePreserving:
+class VariancePreserving(Path):
     """alpha^2 + sigma^2 = 1 over `rhos`, the ratio at each training step 0, 1, ... (Ho et al.,
     2020). Between steps the time is linear in ln rho, before noise alone linear in alpha."""
 
@@ -120,8 +106,8 @@ class VariancePreserving:
         return len(self.rhos)
 
     @cached_property
-    def _logs(self) -> list[float]:
-        return [log(rho) for rho in self.rhos if not isinf(rho)]
+    def _logs(self) -> NDArray[np.float64]:
+        return np.log([rho for rho in self.rhos if not isinf(rho)])
 
     def node(self, rho: float) -> Node:
         _refuse_outside(rho, self.start)
@@ -129,7 +115,7 @@ class VariancePreserving:
         if rho > self.rhos[finite - 1] and finite < self.steps:
             share = 1 - _vp(rho)[0] / _vp(self.rhos[finite - 1])[0]
             return Node(rho, *_vp(rho), finite - 1 + share)
-        time = 0.0 if rho == 0 else float(np.interp(log(rho), self._logs, range(finite)))
+        time = 0.0 if rho == 0 else float(np.interp(log(rho), self._logs, np.arange(finite)))
         return Node(rho, *_vp(rho), time)
 
     def at(self, time: float) -> Node:
@@ -146,7 +132,7 @@ class VariancePreserving:
 
 
 @dataclass(frozen=True)
-class ContinuousVP:
+class ContinuousVP(Path):
     """The VP SDE of Song et al., 2021, eq. 11 and 33, ln alpha = -(t^2 (high - low) / 4 + t low
     / 2) for t in 0..1; `sub`: their sub-VP SDE (eq. 13), sigma = 1 - alpha^2. The network is fed
     `time_scale` times t; it was trained from t = `first` on."""
@@ -186,7 +172,7 @@ class ContinuousVP:
 
 
 @dataclass(frozen=True)
-class VarianceExploding:
+class VarianceExploding(Path):
     """alpha = 1, sigma = rho (Song et al., 2021), which `at` takes: it has no time of its own. The
     network is fed ln(sigma) / 4 as in EDM (Karras et al., 2022)."""
 

@@ -39,11 +39,16 @@ SOLVERS: dict[str, Solver] = {
     "ddim": Solver(onestep.ddim, 1, 1, "first order; eta from 0 (none) to 1 says how much noise"),
     "ddpm-large": Solver(onestep.ddpm_large, 1, 1, "first order, fresh noise of larger variance"),
     "heun": Solver(stages.heun, 2, 2, "the trapezoidal rule of EDM", rises=True),
-    "dpm2": Solver(stages.dpm2, 2, 2, "the midpoint rule, its middle in ln rho", rises=True),
     "rk4": Solver(stages.rk4, 4, 4, "the classical Runge-Kutta method", rises=True),
-    "edm-stochastic": Solver(stages.edm_stochastic, 1, 2, "Heun with noise put back by churn"),
-    "dpm-solver-2": Solver(partial(stages.dpm_solver, order=2), 2, 2, "DPM-Solver-2, singlestep"),
-    "dpm-solver-3": Solver(partial(stages.dpm_solver, order=3), 3, 3, "DPM-Solver-3, singlestep"),
+    "edm-stochastic": Solver(
+        stages.edm_stochastic, 2, 2, "Heun with noise put back; the order holds for inflate=1"
+    ),
+    "dpm-solver-2": Solver(
+        partial(stages.dpm_solver, order=2), 2, 2, "DPM-Solver-2, singlestep", rises=True
+    ),
+    "dpm-solver-3": Solver(
+        partial(stages.dpm_solver, order=3), 3, 3, "DPM-Solver-3, singlestep", rises=True
+    ),
     "dpmpp-2s": Solver(stages.dpmpp_2s, 2, 2, "DPM-Solver++ 2S, singlestep"),
     "dpmpp-2m": Solver(partial(_ADAMS, order=2, published=True), 2, 1, "DPM-Solver++ 2M"),
     "dpmpp-3m": Solver(
@@ -80,12 +85,12 @@ ALIASES: dict[str, str] = {
     "ddpm": "euler-ancestral",
     "deis-1": "euler",
     "dpm-solver-1": "euler",
+    "dpm2": "dpm-solver-2",
     "dpmpp-1": "euler",
     "dpmpp-sde-1": "euler-ancestral",
     "dpmpp-2m-heun": "exp-ab2",
     "flow-euler": "euler",
     "flow-heun": "heun",
-    "midpoint": "dpm2",
     "plms": "pndm",
     "unip-1": "euler",
 }

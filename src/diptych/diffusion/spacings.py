@@ -39,7 +39,7 @@ def leading(path: Path, steps: int, *, offset: int = 0, ends: str = "data") -> l
     _refuse_more_than(path, steps)
     stride = path.steps // steps
     times = [float(i * stride + offset) for i in reversed(range(steps))]
-    if not 0 <= offset or times[0] > path.last:
+    if not offset >= 0 or times[0] > path.last:
         raise InvalidValue(
             f"An offset of {offset} leaves the path with {steps} steps.", do="Choose 0 or 1."
         )
@@ -68,7 +68,7 @@ def karras(
     if not power > 0:
         raise InvalidValue(f"A power of {power} is not offered.", do="Choose one above 0; 7 is.")
     roots = np.linspace(high ** (1 / power), low ** (1 / power), steps)
-    return _ending(path, _between(path, [float(root) ** power for root in roots], high), ends)
+    return _ending(path, _within(path, [float(r) ** power for r in roots], high, low), ends)
 
 
 def exponential(
@@ -82,7 +82,7 @@ def exponential(
     """ln rho even over the range that was trained, or from `first` to `last`."""
     high, low = _range(path, "exponential", first, last)
     levels = np.linspace(log(high), log(low), steps)
-    return _ending(path, _between(path, [exp(level) for level in levels], high), ends)
+    return _ending(path, _within(path, list(map(exp, levels)), high, low), ends)
 
 
 def log_snr(
@@ -92,7 +92,7 @@ def log_snr(
     end: there is no step to data (Lu et al., 2022, section 3.3)."""
     high, low = _range(path, "log-snr", first, last)
     levels = np.linspace(log(high), log(low), steps + 1)
-    return _between(path, [*map(exp, levels[:-1]), low], high)
+    return _within(path, list(map(exp, levels)), high, low)
 
 
 def beta(
@@ -195,14 +195,12 @@ def _shifted(path: Path, times: list[float], shift: float) -> list[float]:
     return [shift * t / (1 + (shift - 1) * t) for t in times] if shift != 1 else times
 
 
-def _between(path: Path, rhos: list[float], high: float) -> list[Node]:
-    """Rounding must not carry the first beyond the path."""
-    return [path.node(min(rho, high)) for rho in rhos]
+def _within(path: Path, rhos: list[float], high: float, low: float) -> list[Node]:
+    """The ends themselves, whatever rounding made of them."""
+    return [path.node(rho) for rho in [high, *rhos[1:-1], *[low] * (len(rhos) > 1)]]
 
 
-def _range(
-    path: Path, name: str, first: float | None, last: float | None
-) -> tuple[float, float]:
+def _range(path: Path, name: str, first: float | None, last: float | None) -> tuple[float, float]:
     high, low = first or path.start, last or path.end
     if isinf(high) or low == 0:
         raise InvalidValue(

@@ -16,7 +16,7 @@ from diptych.diffusion.kernel import Table
 from diptych.diffusion.noise import first_noise, step_noise
 from diptych.diffusion.paths import FlowPath
 from diptych.diffusion.solvers import table_of
-from diptych.diffusion.spacings import shifted_times
+from diptych.diffusion.spacings import nodes_of
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.progress import Progress, Report, silent
 from diptych.models.autoencoder_kl import AutoencoderKL
@@ -47,7 +47,7 @@ class Sampling:
     def table(self) -> Table:
         """The solver's coefficients from noise to picture. Raises as above."""
         path = FlowPath()
-        nodes = shifted_times(path, self.steps, self.shift)
+        nodes = nodes_of("trailing", path, self.steps, shift=self.shift)
         return table_of(self.solver, path, nodes, "velocity")
 
 
@@ -128,8 +128,8 @@ def step(networks: TextToImageNetworks, state: PaintState) -> PaintState:
     noise = None
     if state.table.noisy[state.step]:
         noise = step_noise(state.seeds, state.step, tuple(x.shape[1:])).to(x.device)
-    coefficients = np.repeat(state.table.rows[state.step][None], rows, axis=0)
-    solving = kernel.step(state.solving, velocity, coefficients, noise)
+    by = kernel.coefficients(state.table.rows[state.step][None], x)
+    solving = kernel.step(state.solving, velocity, by, noise)
     return replace(state, solving=solving, step=state.step + 1)
 
 

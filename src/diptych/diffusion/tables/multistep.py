@@ -103,7 +103,7 @@ def lms(path: Path, nodes: Sequence[Node], prediction: str, *, order: int) -> Ta
         integrals = np.array([length / (k + 1) for k in range(len(past))])
         return [float(_scale(path, t) * weight) for weight in _lagrange(ratios) @ integrals]
 
-    return table(multistep(nodes, _drift(path, prediction, weigh), order), prediction)
+    return table(multistep(nodes, _drift(path, nodes, prediction, weigh), order), prediction)
 
 
 def ipndm(path: Path, nodes: Sequence[Node], prediction: str, *, order: int = 4) -> Table:
@@ -113,7 +113,7 @@ def ipndm(path: Path, nodes: Sequence[Node], prediction: str, *, order: int = 4)
         length = _scale(path, t) * (_tau(path, t) - _tau(path, s))
         return [length * weight for weight in _EVEN[len(past) - 1]]
 
-    rule = _drift(path, prediction, weigh, corrects=False)
+    rule = _drift(path, nodes, prediction, weigh, corrects=False)
     return table(multistep(nodes, rule, order), prediction)
 
 
@@ -145,7 +145,7 @@ def deis(path: Path, nodes: Sequence[Node], prediction: str, *, order: int) -> T
 def pndm(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
     """Pseudo linear multistep (Liu et al., 2022, eq. 12), begun by a trapezoidal step instead of
     Runge-Kutta, as SD 1.x uses it: one evaluation more than steps."""
-    rule = _drift(path, prediction, lambda *_: [])
+    rule = _drift(path, nodes, prediction, lambda *_: [])
     lengths = [_scale(path, t) * (_tau(path, t) - _tau(path, s))
                for s, t in itertools.pairwise(nodes)]  # fmt: skip
     keeps = list(itertools.starmap(rule.keep, itertools.pairwise(nodes)))
@@ -174,10 +174,16 @@ def pndm(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
 
 def _drift(
     path: Path,
+    nodes: Sequence[Node],
     prediction: str,
     weigh: Callable[[Sequence[Node], Node, Node], list[float]],
     corrects: bool = True,
 ) -> Rule:
+    if path.drift == "eps" and any(isinf(node.rho) for node in nodes):
+        raise InvalidValue(
+            "This solver works in the noise ratio, which is infinite at noise alone.",
+            do="Choose euler, dpmpp-2m or unipc.",
+        )
     return Rule(
         lambda node: to_drift(prediction, path.drift, node),
         lambda s, t: _scale(path, t) / _scale(path, s),
@@ -187,14 +193,7 @@ def _drift(
 
 
 def _tau(path: Path, node: Node) -> float:
-    if path.drift == "velocity":
-        return node.sigma
-    if isinf(node.rho):
-        raise InvalidValue(
-            "This solver works in the noise ratio, which is infinite at noise alone.",
-            do="Choose euler, dpmpp-2m or unipc.",
-        )
-    return node.rho
+    return node.sigma if path.drift == "velocity" else node.rho
 
 
 def _scale(path: Path, node: Node) -> float:

@@ -118,6 +118,11 @@ def langevin(
             f"{repeats} repeats at a rate of {rate} are not offered.",
             do="Choose one or more, and a rate above 0 and up to 2.",
         )
+    if isinf(nodes[0].rho):
+        raise InvalidValue(
+            "Langevin dynamics steps by the noise ratio, which is infinite at noise alone.",
+            do="Begin at a later node, or choose euler-ancestral.",
+        )
     entries: list[Entry] = []
     for s, t in itertools.pairwise(nodes):
         if t.rho == 0:

@@ -96,22 +96,10 @@ def rk4(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
     return table(staged(nodes, prediction, _drift(path, prediction), plan), prediction)
 
 
-def dpm2(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
-    """The midpoint rule with its midpoint in ln rho: the DPM2 of Karras et al.'s comparison."""
-
-    def plan(s: Node, t: Node) -> list[Stage]:
-        if isinf(s.rho) or isinf(t.rho) or s.rho == 0:
-            return []
-        middle = path.node(sqrt(s.rho * t.rho))
-        return [(s, middle.alpha / s.alpha, [middle.alpha * (middle.rho - s.rho)]),
-                (middle, t.alpha / s.alpha, [t.alpha * (t.rho - s.rho)])]  # fmt: skip
-
-    return table(staged(nodes, prediction, _eps(prediction), plan), prediction)
-
-
 def dpm_solver(path: Path, nodes: Sequence[Node], prediction: str, *, order: int) -> Table:
     """DPM-Solver-2 and -3, singlestep, on eps (Lu et al., 2022, algorithms 1 and 2): r = 1/2, and
-    1/3 with 2/3."""
+    1/3 with 2/3. The second is the midpoint rule in rho with its middle in ln rho, the DPM2 of
+    Karras et al.'s comparison."""
 
     def plan(s: Node, t: Node) -> list[Stage]:
         if isinf(s.level) or isinf(t.level):

@@ -52,9 +52,9 @@ WAYS: dict[str, tuple[Path, str, Node, Node]] = {
 }
 
 
-def flow_of(data: Exact, way: str, tolerance: float, **options: int) -> Flow:
+def flow_of(data: Exact, way: str, tolerance: float, most: int = 10_000) -> Flow:
     path, prediction, _, _ = WAYS[way]
-    return Flow(partial(data.says, prediction), prediction, path, tolerance, tolerance, **options)
+    return Flow(partial(data.says, prediction), prediction, path, tolerance, tolerance, most)
 
 
 def begin(way: str) -> tuple[Tensor, Node, Node]:

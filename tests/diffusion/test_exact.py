@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import log, sqrt
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.exact import Gaussian, Mixture, Point, solve
+from benchmarks.exact import Exact, Gaussian, Mixture, Point, solve
 from diptych.diffusion.kernel import WIDTH, A, C, D, N, P, Q, Table, X
 from diptych.diffusion.paths import FlowPath, Node, VarianceExploding, VariancePreserving
 from diptych.diffusion.predictions import to_x0
@@ -105,6 +105,45 @@ def test_a_point_has_no_density_at_data():
         point.says("eps", X0, VE.node(0.0))
     with pytest.raises(KeyError):
         point.says("noise", X0, VE.node(1.0))
+
+
+def information(data: Exact, points: Tensor, shares: Tensor, levels: Tensor) -> Tensor:
+    """Half the integral over the signal-to-noise ratio of the squared error of the denoiser, by
+    the trapezoid in lambda and in the noise, for data at `points` [K, D] with `shares` [K]."""
+    noise = torch.linspace(-9, 9, 721, dtype=torch.float64)[:, None]
+    chance = torch.exp(-(noise[:, 0] ** 2) / 2) / sqrt(2 * np.pi) * (noise[1, 0] - noise[0, 0])
+    total = torch.zeros((), dtype=torch.float64)
+    for level in levels:
+        rho = float(torch.exp(-level))
+        node = Node(rho, 1 / sqrt(1 + rho**2), rho / sqrt(1 + rho**2), 0.0)
+        x = node.alpha * points + node.sigma * noise[:, None]  # [noise, K, D]
+        error = (data.x0(x.flatten(0, 1), node).view_as(x) - points).square()
+        end = 0.5 if level in (levels[0], levels[-1]) else 1.0
+        total += end * (chance[:, None, None] * shares[:, None] * error).sum() / rho**2
+    return total * (levels[1] - levels[0])  # half of dSNR is SNR dlambda
+
+
+def test_information_and_error_of_four_points():
+    """I-MMSE (Guo et al., 2005): over all levels the error of the best denoiser is the entropy of
+    the data, here ln 4 nats."""
+    points = f64(-1.5, -0.2, 0.4, 1.9)[:, None]
+    quarter = torch.full((4,), 0.25, dtype=torch.float64)
+    levels = torch.linspace(-18, 4.5, 451, dtype=torch.float64)
+    found = information(Mixture(quarter, points, 0 * points), points, quarter, levels)
+    assert float(found) == pytest.approx(log(4), abs=1e-10) == 1.386294361119
+
+
+def test_information_and_error_of_a_gaussian():
+    """Half the integral from snr0 to snr1 is half the sum of ln((1 + snr1 S) / (1 + snr0 S))."""
+    grid, shares = np.polynomial.hermite_e.hermegauss(3)  # exact: the error is a square
+    points = GAUSSIAN.mean + torch.from_numpy(grid)[:, None] * GAUSSIAN.variance.sqrt()
+    levels = torch.linspace(-3, 3, 1201, dtype=torch.float64)
+    weights = torch.from_numpy(shares / shares.sum())
+    coarse = information(GAUSSIAN, points, weights, levels[::2])
+    found = (4 * information(GAUSSIAN, points, weights, levels) - coarse) / 3  # Richardson
+    snr0, snr1 = torch.exp(2 * levels[0]), torch.exp(2 * levels[-1])
+    ratio = (1 + snr1 * GAUSSIAN.variance) / (1 + snr0 * GAUSSIAN.variance)
+    assert float(found) == pytest.approx(float(ratio.log().sum()) / 2, abs=1e-10)
 
 
 def first_order(nodes: list[Node], noise: float = 0.0) -> Table:

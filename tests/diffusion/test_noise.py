@@ -1,17 +1,10 @@
-"""Noise that knows its seed alone, and the two-sided question."""
+"""Noise that knows its seed alone."""
 
 from __future__ import annotations
 
 import torch
 
-from diptych.diffusion.guidance import guided
 from diptych.diffusion.noise import first_noise, step_noise
-
-
-def test_guidance_one_is_the_conditional_and_nought_the_other():
-    a, b = first_noise([1], (4,)), first_noise([2], (4,))
-    assert torch.allclose(guided(a, b, 1.0), b) and torch.equal(guided(a, b, 0.0), a)
-    torch.testing.assert_close(guided(a, b, 2.0), 2 * b - a)
 
 
 def test_a_row_of_noise_knows_its_seed_and_not_its_neighbours():

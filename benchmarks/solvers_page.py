@@ -155,7 +155,9 @@ def draw_mixture(path: Path, frames: int = 14) -> None:
             place.set(xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[])
             place.set_title(f"{name}, {line}", fontsize=9)
             place.spines[:].set_visible(False)
-        figure.supxlabel(f"{i} of {frames} steps,  rho = {node.rho / length * length:.2f}", fontsize=9)
+        figure.supxlabel(
+            f"{i} of {frames} steps,  rho = {node.rho / length * length:.2f}", fontsize=9
+        )
         figure.canvas.draw()
         shown = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
         pictures.append(shown.quantize(96))

@@ -34,6 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, help="guidance (the model's own)")
     parser.add_argument("--shift", type=float, help="shift of the times (the model's own)")
     parser.add_argument("--solver", metavar="NAME", help="solver (the model's own)")
+    parser.add_argument("--spacing", metavar="NAME", help="where it stops (the model's own)")
     parser.add_argument("--sheet", metavar="FILE", help="write the first 64 pictures as a sheet")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -102,7 +103,7 @@ def _paint(args: Namespace) -> dict[str, object]:
     from diptych.pipelines.reference import folder_of
 
     networks, sampling = read_text_to_image(folder_of(args.t2i))
-    asked = {key: getattr(args, key) for key in ("steps", "guidance", "shift", "solver")}
+    asked = {key: getattr(args, key) for key in ("steps", "guidance", "shift", "solver", "spacing")}
     sampling = replace(
         sampling, **{key: value for key, value in asked.items() if value is not None}
     )

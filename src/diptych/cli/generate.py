@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_TAKEN_OVER = ("negative_prompt", "seed", "steps", "guidance", "shift", "solver", "model")
+_TAKEN_OVER = (
+    "negative_prompt",
+    "seed",
+    "steps",
+    "guidance",
+    "shift",
+    "solver",
+    "spacing",
+    "model",
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -29,6 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, help="how hard to follow the words")
     parser.add_argument("--shift", type=float, help="how many steps are spent near noise")
     parser.add_argument("--solver", metavar="NAME", help="as euler, heun, unipc (the model's own)")
+    parser.add_argument("--spacing", metavar="NAME", help="where it stops: trailing, beta")
     parser.add_argument("--size", metavar="WxH", help="width and height in pixels")
     parser.add_argument("--model", metavar="MODEL", help="a name, folder or hub id (scenes-t2i)")
     parser.add_argument("--device", help="cuda, mps or cpu (the best there is)")
@@ -106,6 +116,7 @@ def _painted(
             guidance=said.get("guidance"),
             shift=said.get("shift"),
             solver=said.get("solver"),
+            spacing=said.get("spacing"),
             width=width,
             height=height,
             report=report,

@@ -146,24 +146,28 @@ def nodes_of(name: str, path: Path, steps: int, **options: object) -> list[Node]
     Raises NotFound for an unknown name; InvalidValue for options that it has not, and for
     combinations that mean nothing: nothing is ignored.
     """
-    if name not in SPACINGS:
-        raise unknown("spacing", name, SPACINGS)
+    known = options_of(name)
     if not 1 <= steps <= MOST_STEPS:
         raise InvalidValue(f"{steps} steps are not offered.", do=f"Choose 1 to {MOST_STEPS}.")
-    build = SPACINGS[name].build
-    known = list(signature(build).parameters)[2:]
     for option in options:
         if option not in known:
             raise InvalidValue(
                 f"The spacing {name!r} has no option {option!r}.", do=f"It has: {', '.join(known)}."
             )
-    nodes = build(path, steps, **options)
+    nodes = SPACINGS[name].build(path, steps, **options)
     if not _falls(nodes):
         raise InvalidValue(
             f"{steps} steps of {name!r} do not all go down on this path.",
             do="Take fewer steps, ends='data', or another spacing.",
         )
     return nodes
+
+
+def options_of(name: str) -> list[str]:
+    """What a spacing takes beside path and steps. Raises NotFound for an unknown name."""
+    if name not in SPACINGS:
+        raise unknown("spacing", name, SPACINGS)
+    return list(signature(SPACINGS[name].build).parameters)[2:]
 
 
 def shift_for_tokens(

@@ -39,6 +39,7 @@ class PictureRecipe:
     model_hash: str
     version: str
     solver: str = "euler"
+    spacing: str = "trailing"
 
     def parameters(self) -> str:
         """The community's one text for it."""
@@ -46,8 +47,8 @@ class PictureRecipe:
         if self.negative_prompt:
             lines.append(f"Negative prompt: {self.negative_prompt}")
         lines.append(
-            f"Steps: {self.steps}, Sampler: {self.solver}, CFG scale: {self.guidance:g}, "
-            f"Seed: {self.seed}, Size: {self.width}x{self.height}, "
+            f"Steps: {self.steps}, Sampler: {self.solver}, Schedule type: {self.spacing}, "
+            f"CFG scale: {self.guidance:g}, Seed: {self.seed}, Size: {self.width}x{self.height}, "
             f"Model hash: {self.model_hash}, Model: {self.model}, Version: diptych {self.version}"
         )
         return "\n".join(lines)

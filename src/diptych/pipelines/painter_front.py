@@ -76,9 +76,13 @@ class TextToImage:
         guidance: float | None = None,
         shift: float | None = None,
         solver: str | None = None,
+        spacing: str | None = None,
     ) -> Sampling:
         """The model's recommended sampling with these changes. Raises InvalidValue, NotFound."""
-        said = {"steps": steps, "guidance": guidance, "shift": shift, "solver": solver}
+        said = {
+            "steps": steps, "guidance": guidance, "shift": shift, "solver": solver,
+            "spacing": spacing,
+        }  # fmt: skip
         return replace(self.sampling, **{k: v for k, v in said.items() if v is not None})
 
     def __call__(
@@ -91,6 +95,7 @@ class TextToImage:
         guidance: float | None = None,
         shift: float | None = None,
         solver: str | None = None,
+        spacing: str | None = None,
         width: int | None = None,
         height: int | None = None,
         report: Report = silent,
@@ -103,7 +108,9 @@ class TextToImage:
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
         self._check(prompts, seeds, width, height)
-        sampling = self.chosen(steps=steps, guidance=guidance, shift=shift, solver=solver)
+        sampling = self.chosen(
+            steps=steps, guidance=guidance, shift=shift, solver=solver, spacing=spacing
+        )
         pixels = paint(
             self.networks, prompts, seeds, sampling, negative_prompt=negative_prompt, report=report
         )
@@ -138,6 +145,7 @@ class TextToImage:
             guidance=sampling.guidance,
             shift=sampling.shift,
             solver=sampling.solver,
+            spacing=sampling.spacing,
             width=self.size,
             height=self.size,
             model=self.name,

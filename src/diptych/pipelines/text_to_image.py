@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diptych.diffusion import kernel
-from diptych.diffusion.guidance import guided
+from diptych.diffusion.guidance import Guidance, classifier_free, guided
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.noise import first_noise, step_noise
 from diptych.diffusion.paths import FlowPath
 from diptych.diffusion.solvers import table_of
-from diptych.diffusion.spacings import nodes_of
+from diptych.diffusion.spacings import nodes_of, options_of
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.progress import Progress, Report, silent
 from diptych.models.autoencoder_kl import AutoencoderKL
@@ -28,14 +28,16 @@ from diptych.text.word_tokenizer import WordTokenizer
 class Sampling:
     """How a picture is sampled: what a model's card recommends and a request may change.
 
-    `solver` is one of `diffusion.solvers.SOLVERS`; some ask the network more than once a step.
-    Raises InvalidValue for values that mean nothing, NotFound for an unknown solver.
+    `solver` is one of `diffusion.solvers.SOLVERS`, some ask the network more than once a step;
+    `spacing` one of `diffusion.spacings.SPACINGS` that a flow has. Raises InvalidValue for values
+    that mean nothing, NotFound for an unknown name.
     """
 
     steps: int = 20
     guidance: float = 3.0
     shift: float = 3.0
     solver: str = "euler"
+    spacing: str = "trailing"
 
     def __post_init__(self) -> None:
         self.table()
@@ -47,21 +49,24 @@ class Sampling:
     def table(self) -> Table:
         """The solver's coefficients from noise to picture. Raises as above."""
         path = FlowPath()
-        nodes = nodes_of("trailing", path, self.steps, shift=self.shift)
+        shift = {"shift": self.shift} if "shift" in options_of(self.spacing) else {}
+        nodes = nodes_of(self.spacing, path, self.steps, **shift)
         return table_of(self.solver, path, nodes, "velocity")
 
 
 @dataclass(frozen=True)
 class PaintState:
     """A batch of pictures on its way: latents [B, C, h, w] float32, whatever the networks compute
-    in; words and empty words beside each other. `step` counts evaluations of the network."""
+    in. `tokens` and `mask` [2 B, L]: words, then what to keep away from. `momentum`: what APG
+    keeps. `step` counts evaluations of the network."""
 
     solving: kernel.State
     tokens: Tensor
     mask: Tensor
     seeds: tuple[int, ...]
-    guidance: float
+    guidances: tuple[Guidance, ...]
     table: Table
+    momentum: Tensor | None = None
     step: int = 0
 
     @property
@@ -110,27 +115,33 @@ def prepare(
         tokens,
         tokens != tokenizer.pad,
         tuple(seeds),
-        sampling.guidance,
+        (classifier_free(sampling.guidance),) * len(prompts),
         sampling.table(),
     )
 
 
 def step(networks: TextToImageNetworks, state: PaintState) -> PaintState:
-    """One evaluation with classifier-free guidance, and the solver's step."""
-    x, rows = state.solving.x, len(state.seeds)
-    alone = state.guidance == 1
-    tokens, mask = (state.tokens[:rows], state.mask[:rows]) if alone else (state.tokens, state.mask)
-    asked = x if alone else torch.cat([x, x])
-    t = asked.new_full((len(asked),), float(state.table.times[state.step]))
-    velocity = networks.painter(asked.to(networks.dtype), t, tokens, mask)[0].float()
-    if not alone:
-        velocity = guided(velocity[rows:], velocity[:rows], state.guidance)
+    """One evaluation for all rows with their guidance, and the solver's step."""
+    x, rows, at = state.solving.x, len(state.seeds), state.step
+    node = state.table.nodes[at]
+
+    def ask(x: Tensor, of: list[int], passes: list[str]) -> Tensor:
+        words = [
+            i if name == "conditional" else rows + i for i, name in zip(of, passes, strict=True)
+        ]
+        t = x.new_full((len(x),), node.time)
+        tokens, mask = state.tokens[words], state.mask[words]
+        return networks.painter(x.to(networks.dtype), t, tokens, mask)[0]
+
+    velocity, momentum = guided(
+        ask, x, state.guidances, [node] * rows, "velocity", [at] * rows, state.momentum
+    )
     noise = None
-    if state.table.noisy[state.step]:
-        noise = step_noise(state.seeds, state.step, tuple(x.shape[1:])).to(x.device)
-    by = kernel.coefficients(state.table.rows[state.step][None], x)
+    if state.table.noisy[at]:
+        noise = step_noise(state.seeds, at, tuple(x.shape[1:])).to(x.device)
+    by = kernel.coefficients(state.table.rows[at][None], x)
     solving = kernel.step(state.solving, velocity, by, noise)
-    return replace(state, solving=solving, step=state.step + 1)
+    return replace(state, solving=solving, momentum=momentum, step=at + 1)
 
 
 def finish(networks: TextToImageNetworks, state: PaintState) -> NDArray[np.uint8]:

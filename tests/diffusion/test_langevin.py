@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.exact import Gaussian, solve
 from diptych.diffusion import langevin
-from diptych.diffusion.kernel import C, N, X
+from diptych.diffusion.kernel import Table
 from diptych.diffusion.noise import first_noise, step_noise
 from diptych.diffusion.paths import (
     FlowPath,
@@ -20,7 +20,6 @@ from diptych.diffusion.paths import (
     VarianceExploding,
     scaled_linear_betas,
     vp_of_betas,
-    zero_terminal,
 )
 from diptych.diffusion.solvers import table_of
 from diptych.foundation.errors import InvalidValue
@@ -82,36 +81,22 @@ def test_a_row_without_score_stays():
     assert torch.equal(moved[0], x[0]) and not torch.equal(moved[1], x[1])
 
 
-@pytest.mark.parametrize("path", [VE, VP])
-def test_reverse_diffusion_tends_to_the_data(path: Path):
-    """Every step is affine in x and noise, so the moments are known without drawing any."""
-    errors = []
-    for steps in (100, 200, 400):
-        nodes = spaced(path, steps, last=0.01)
-        alpha, sigma = nodes[0].alpha, nodes[0].sigma
-        mean, variance = alpha * DATA.mean, alpha**2 * DATA.variance + sigma**2
-        table = langevin.reverse_diffusion(nodes, "x0")
-        zero = torch.zeros(1, SIZE, dtype=torch.float64)
-        for node, row in zip(table.nodes, table.rows, strict=True):
-            gain = DATA.x0(zero + 1, node) - DATA.x0(zero, node)
-            factor = row[X] + row[C[0]] * gain
-            mean = factor * mean + row[C[0]] * DATA.x0(zero, node)
-            variance = factor**2 * variance + row[N] ** 2
-        errors.append(float((variance - DATA.variance).abs().max()))
-        torch.testing.assert_close(mean[0], DATA.mean, atol=0.05, rtol=0)
-    assert errors[0] > 1.8 * errors[1] and errors[1] > 1.8 * errors[2]
+def ancestral(path: Path, nodes: list[Node]) -> Table:
+    """A predictor with fresh noise."""
+    return table_of("euler-ancestral", path, nodes, "eps")
 
 
 @pytest.mark.parametrize("path, steps", [(VE, 10), (VE, 20), (VP, 10)])
 def test_corrected_rows_end_nearer_to_the_data(path: Path, steps: int):
-    """Of 256 rows; three seeds gave ratios of 0.4 to 0.7 for one round, 0.25 to 0.45 for two."""
+    """Of 256 rows; three ranges of seeds gave ratios of 0.24 to 0.31 for one round, 0.12 to 0.3
+    for two."""
     nodes = spaced(path, steps)
-    table, x = langevin.reverse_diffusion(nodes, "eps"), noise_at(nodes[0], 256)
+    table, x = ancestral(path, nodes), noise_at(nodes[0], 256)
     none, one, two = (
         away(langevin.sample(EPS, "eps", table, x, range(256), rounds=rounds))
         for rounds in (0, 1, 2)
     )
-    assert one < 0.8 * none and two < 0.85 * one
+    assert one < 0.5 * none and two < 0.5 * none
 
 
 @pytest.mark.parametrize("source", ["torch", "philox"])
@@ -123,7 +108,7 @@ def test_a_row_does_not_know_its_neighbours(shape: tuple[int, ...], source: str)
     def ask(x: Tensor, node: Node) -> Tensor:
         return node.sigma * x / (1 + node.sigma**2)  # the data is standard normal
 
-    table = langevin.reverse_diffusion(nodes, "eps")
+    table = ancestral(VE, nodes)
     by = partial(langevin.sample, ask, "eps", table, rounds=2, source=source)
     together = by(x, seeds)
     for i in range(3):
@@ -135,7 +120,7 @@ def test_a_row_does_not_know_its_neighbours(shape: tuple[int, ...], source: str)
 
 def test_without_rounds_it_is_the_table_alone():
     nodes = spaced(VP, 8)
-    table, x, seeds = langevin.reverse_diffusion(nodes, "eps"), noise_at(nodes[0], 2), [8, 9]
+    table, x, seeds = ancestral(VP, nodes), noise_at(nodes[0], 2), [8, 9]
     noises = [step_noise(seeds, i, (SIZE,)).double() for i in range(len(table))]
     alone = langevin.sample(EPS, "eps", table, x, seeds, rounds=0)
     assert torch.equal(alone, solve(DATA, table, "eps", x, noises))
@@ -168,5 +153,3 @@ def test_what_does_not_go_together_is_refused():
     for name in ("euler", "euler-ancestral", "heun", "rk4", "dpmpp-2s"):
         ended = langevin.sample(EPS, "eps", table_of(name, VE, nodes, "eps"), x, [1])
         assert torch.isfinite(ended).all()
-    with pytest.raises(InvalidValue, match="noise alone"):
-        langevin.reverse_diffusion([zero_terminal(VP).at(999), VP.node(1.0)], "v")

@@ -125,6 +125,6 @@ def test_noise_alone_is_refused_where_it_says_nothing():
     assert path.start == inf
     nodes = [path.at(999), path.at(500), path.node(0.0)]
     for prediction in ("eps", "score", "edm"):
-        with pytest.raises(InvalidValue, match="noise alone"):
+        with pytest.raises(InvalidValue, match="picture at noise alone"):
             table_of("euler", path, nodes, prediction)
     assert np.isfinite(table_of("euler", path, nodes, "v").rows).all()

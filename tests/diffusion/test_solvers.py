@@ -76,19 +76,28 @@ def test_what_the_network_predicts_makes_no_difference(name: str, prediction: st
     torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("prediction", [*PREDICTIONS, "edm with floor"])
+@pytest.mark.parametrize("prediction", [*PREDICTIONS, "edm of wider data"])
 def test_the_conversions_agree_with_each_other(prediction: str):
     """x0 and eps from one word must give back x = alpha x0 + sigma eps."""
-    kind = PREDICTIONS.get(prediction) or edm(floor=0.002)
+    kind = PREDICTIONS.get(prediction) or edm(sigma_data=1.3)
     for path in (PATH, FlowPath(), VarianceExploding()):
         for rho in (0.01, 0.3, 2.0, 40.0):
             node = path.node(rho)
             x, out = 0.7, -1.3
-            (p, q), (pe, qe) = kind.x0(node), kind.eps(node)
+            (p, q), (pe, qe) = to_x0(kind, node), to_drift(kind, "eps", node)
             x0, eps = p * x + q * out, pe * x + qe * out
             assert node.alpha * x0 + node.sigma * eps == pytest.approx(x, rel=1e-9)
             pu, qu = to_drift(kind, "velocity", node)
             assert pu * x + qu * out == pytest.approx(eps - x0, rel=1e-9)
+
+
+def test_edm_is_as_published():
+    """c_skip, c_out of Karras et al., 2022, table 1, and no 0 / 0 where there is no noise."""
+    for rho in (0.0, 0.01, 1.0, 80.0):
+        p, q = to_x0("edm", VarianceExploding().node(rho))
+        assert p == pytest.approx(0.25 / (rho**2 + 0.25), rel=1e-12)
+        assert q == pytest.approx(rho * 0.5 / (rho**2 + 0.25) ** 0.5, rel=1e-12)
+    assert to_drift("edm", "eps", VarianceExploding().node(0.0)) == (0.0, -1.0)
 
 
 def test_the_preconditioned_network_sees_unit_variance():

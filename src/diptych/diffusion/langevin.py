@@ -7,9 +7,7 @@ row would know its neighbours. The factor 1 - beta of algorithm 5, near 1, is le
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
-from math import sqrt
 
 from torch import Tensor
 from torch.linalg import vector_norm
@@ -18,8 +16,6 @@ from diptych.diffusion.kernel import C, E, Table, begin, step
 from diptych.diffusion.noise import step_noise
 from diptych.diffusion.paths import Node
 from diptych.diffusion.predictions import Prediction, to_x0
-from diptych.diffusion.tables import row
-from diptych.diffusion.tables import table as tabled
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.progress import Progress, Report, silent
 
@@ -68,19 +64,3 @@ def score(prediction: str | Prediction, x: Tensor, out: Tensor, node: Node) -> T
     """The gradient of the log density, (alpha x0 - x) / sigma^2, all [B, ...]; sigma > 0."""
     p, q = to_x0(prediction, node)
     return (node.alpha * p - 1) / node.sigma**2 * x + node.alpha * q / node.sigma**2 * out
-
-
-def reverse_diffusion(nodes: Sequence[Node], prediction: str | Prediction) -> Table:
-    """The predictor of the same paper (appendix E): the forward step x_s = a x_t + g noise, a =
-    alpha_s / alpha_t, reversed as x_t = (2 - a) x_s + g^2 score + g noise. For fine grids; the
-    step to data adds no noise. Raises InvalidValue at noise alone, where a = 0."""
-    if nodes[0].alpha == 0:
-        raise InvalidValue("Reverse diffusion cannot begin at noise alone.", do="Begin later.")
-    entries = []
-    for s, t in itertools.pairwise(nodes):
-        a = s.alpha / t.alpha
-        added, pair = s.sigma**2 - (a * t.sigma) ** 2, to_x0(prediction, s)
-        keep, share = 2 - a - added / s.sigma**2, added * s.alpha / s.sigma**2
-        noise = sqrt(added) if t.sigma > 0 else 0.0
-        entries.append((row(pair, x=keep, stored=[share], noise=noise), s, t))
-    return tabled(entries, prediction)

@@ -105,11 +105,7 @@ def solver_named(name: str) -> Solver:
 
 
 def table_of(
-    name: str,
-    path: Path,
-    nodes: Sequence[Node],
-    prediction: str | Prediction,
-    **options: object,
+    name: str, path: Path, nodes: Sequence[Node], prediction: str | Prediction, **options: object
 ) -> Table:
     """All coefficients of a solver over these nodes, noise first; reversed nodes go back to noise.
 

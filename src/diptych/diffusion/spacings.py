@@ -28,9 +28,9 @@ def trailing(path: Path, steps: int, *, shift: float = 1.0, ends: str = "data") 
     if path.steps:
         _refuse_more_than(path, steps)
         times = [round(path.steps * (steps - i) / steps) - 1.0 for i in range(steps)]
-        return _ending(path, [path.at(t) for t in _shifted(path, times, shift)], ends)
-    times = [_own_time(path, "trailing") * (steps - i) / steps for i in range(steps)]
-    return _ending(path, [path.at(t) for t in _shifted(path, times, shift)], ends)
+    else:
+        times = [_own_time(path, "trailing") * (steps - i) / steps for i in range(steps)]
+    return _ending(path, _shifted(path, times, shift), ends)
 
 
 def leading(path: Path, steps: int, *, offset: int = 0, ends: str = "data") -> list[Node]:
@@ -40,9 +40,8 @@ def leading(path: Path, steps: int, *, offset: int = 0, ends: str = "data") -> l
     stride = path.steps // steps
     times = [float(i * stride + offset) for i in reversed(range(steps))]
     if not offset >= 0 or times[0] > path.last:
-        raise InvalidValue(
-            f"An offset of {offset} leaves the path with {steps} steps.", do="Choose 0 or 1."
-        )
+        what = f"An offset of {offset} leaves the path with {steps} steps."
+        raise InvalidValue(what, do="Choose 0 or 1.")
     return _ending(path, [path.at(t) for t in times], ends)
 
 
@@ -54,14 +53,9 @@ def linspace(path: Path, steps: int, *, ends: str = "data") -> list[Node]:
 
 
 def karras(
-    path: Path,
-    steps: int,
-    *,
-    power: float = 7.0,
-    first: float | None = None,
-    last: float | None = None,
-    ends: str = "data",
-) -> list[Node]:
+    path: Path, steps: int, *, power: float = 7.0, first: float | None = None,
+    last: float | None = None, ends: str = "data",
+) -> list[Node]:  # fmt: skip
     """rho even in its `power`-th root (Karras et al., 2022, eq. 5) over the range that was
     trained, or from `first` to `last`."""
     high, low = _range(path, "karras", first, last)
@@ -72,13 +66,9 @@ def karras(
 
 
 def exponential(
-    path: Path,
-    steps: int,
-    *,
-    first: float | None = None,
-    last: float | None = None,
+    path: Path, steps: int, *, first: float | None = None, last: float | None = None,
     ends: str = "data",
-) -> list[Node]:
+) -> list[Node]:  # fmt: skip
     """ln rho even over the range that was trained, or from `first` to `last`."""
     high, low = _range(path, "exponential", first, last)
     levels = np.linspace(log(high), log(low), steps)
@@ -96,30 +86,24 @@ def log_snr(
 
 
 def beta(
-    path: Path,
-    steps: int,
-    *,
-    a: float = 0.6,
-    b: float = 0.6,
-    shift: float = 1.0,
+    path: Path, steps: int, *, a: float = 0.6, b: float = 0.6, shift: float = 1.0,
     ends: str = "data",
-) -> list[Node]:
+) -> list[Node]:  # fmt: skip
     """Times at the quantiles of Beta(a, b): dense at both ends (Lee et al., 2024)."""
     if not (a > 0 and b > 0):
         raise InvalidValue(f"Beta({a}, {b}) is no distribution.", do="Choose both above 0.")
     quantile = need("scipy.special", "eval").betaincinv
     shares = [float(quantile(a, b, (steps - i) / steps)) for i in range(steps)]
     times = [_own_time(path, "beta") * share for share in shares]
-    return _ending(path, [path.at(t) for t in _shifted(path, times, shift)], ends)
+    return _ending(path, _shifted(path, times, shift), ends)
 
 
 def custom(path: Path, rhos: Sequence[float]) -> list[Node]:
     """Ratios of one's own, which all fall, or all rise to go from data to noise."""
     nodes = [path.node(rho) for rho in rhos]
     if len(nodes) < 2 or not (_falls(nodes) or _falls(nodes[::-1])):
-        raise InvalidValue(
-            "The ratios of a custom list must all fall or all rise, and be two or more."
-        )
+        what = f"{len(nodes)} ratios of one's own do not all fall or all rise."
+        raise InvalidValue(what, do="Give two or more in order.")
     return nodes
 
 
@@ -151,15 +135,12 @@ def nodes_of(name: str, path: Path, steps: int, **options: object) -> list[Node]
         raise InvalidValue(f"{steps} steps are not offered.", do=f"Choose 1 to {MOST_STEPS}.")
     for option in options:
         if option not in known:
-            raise InvalidValue(
-                f"The spacing {name!r} has no option {option!r}.", do=f"It has: {', '.join(known)}."
-            )
+            what = f"The spacing {name!r} has no option {option!r}."
+            raise InvalidValue(what, do=f"It has: {', '.join(known)}.")
     nodes = SPACINGS[name].build(path, steps, **options)
     if not _falls(nodes):
-        raise InvalidValue(
-            f"{steps} steps of {name!r} do not all go down on this path.",
-            do="Take fewer steps, ends='data', or another spacing.",
-        )
+        what = f"{steps} steps of {name!r} do not all go down on this path."
+        raise InvalidValue(what, do="Take fewer steps, ends='data', or another spacing.")
     return nodes
 
 
@@ -191,12 +172,14 @@ def _ending(path: Path, nodes: list[Node], ends: str) -> list[Node]:
     return [*nodes, path.node(0.0 if ends == "data" else path.end)]
 
 
-def _shifted(path: Path, times: list[float], shift: float) -> list[float]:
+def _shifted(path: Path, times: list[float], shift: float) -> list[Node]:
     if not shift > 0 or isinf(shift):
         raise InvalidValue(f"A shift of {shift} is not offered.", do="Choose one above 0.")
     if shift != 1 and path.drift != "velocity":
         raise InvalidValue("A shift means something on a flow only.", do="Leave it out.")
-    return [shift * t / (1 + (shift - 1) * t) for t in times] if shift != 1 else times
+    if shift != 1:
+        times = [shift * t / (1 + (shift - 1) * t) for t in times]
+    return [path.at(t) for t in times]
 
 
 def _within(path: Path, rhos: list[float], high: float, low: float) -> list[Node]:
@@ -207,10 +190,8 @@ def _within(path: Path, rhos: list[float], high: float, low: float) -> list[Node
 def _range(path: Path, name: str, first: float | None, last: float | None) -> tuple[float, float]:
     high, low = first or path.start, last or path.end
     if isinf(high) or low == 0:
-        raise InvalidValue(
-            f"The spacing {name!r} needs a first and a last ratio, and this path has none.",
-            do="Give first= and last=, or choose 'trailing'.",
-        )
+        what = f"The spacing {name!r} needs a first and a last ratio, and this path has none."
+        raise InvalidValue(what, do="Give first= and last=, or choose 'trailing'.")
     if not 0 < low < high:
         raise InvalidValue(f"Ratios from {high:g} down to {low:g} do not fall.")
     return high, low
@@ -218,19 +199,15 @@ def _range(path: Path, name: str, first: float | None, last: float | None) -> tu
 
 def _own_time(path: Path, name: str) -> float:
     if not path.last:
-        raise InvalidValue(
-            f"The spacing {name!r} needs a time, and a variance exploding path has none.",
-            do="Choose 'karras' or 'exponential'.",
-        )
+        what = f"The spacing {name!r} needs a time, and a variance exploding path has none."
+        raise InvalidValue(what, do="Choose 'karras' or 'exponential'.")
     return path.last
 
 
 def _refuse_more_than(path: Path, steps: int) -> None:
     if not path.steps:
-        raise InvalidValue(
-            "This spacing counts training steps, and this path has none.",
-            do="Choose 'trailing' or 'karras'.",
-        )
+        what = "This spacing counts training steps, and this path has none."
+        raise InvalidValue(what, do="Choose 'trailing' or 'karras'.")
     if steps > path.steps:
         raise InvalidValue(f"{steps} steps are more than the {path.steps} that were trained.")
 

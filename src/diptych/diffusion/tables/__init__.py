@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.diffusion.kernel import WIDTH, A, C, D, E, N, P, Q, Table, X
-from diptych.diffusion.paths import Node
+from diptych.diffusion.paths import Node, Path
 from diptych.diffusion.predictions import Pair, Prediction, prediction_of, to_drift, to_x0
 
 # A row, the node at which the network is asked, and the node where x stands then.
@@ -20,15 +20,9 @@ Entry = tuple[NDArray[np.float64], Node, Node | None]
 
 
 def row(
-    pair: Pair,
-    *,
-    x: float = 0.0,
-    base: float = 0.0,
-    stored: Sequence[float] = (),
-    noise: float = 0.0,
-    keep: float = 1.0,
-    then: Sequence[float] = (),
-) -> NDArray[np.float64]:
+    pair: Pair, *, x: float = 0.0, base: float = 0.0, stored: Sequence[float] = (),
+    noise: float = 0.0, keep: float = 1.0, then: Sequence[float] = (),
+) -> NDArray[np.float64]:  # fmt: skip
     """With m = p x + q out, (p, q) = `pair`, and what was stored, newest (m) first:
     base' = `base` base + `x` x + `stored` . H + `noise` z, then x' = `keep` base' + `then` . H."""
     numbers = np.zeros(WIDTH)
@@ -60,3 +54,13 @@ def renoised(numbers: NDArray[np.float64], t: Node, s: Node) -> NDArray[np.float
     sent[[A, X, *C, N]] *= ratio
     sent[N] = np.hypot(sent[N], np.sqrt(max(0.0, s.sigma**2 - (ratio * t.sigma) ** 2)))
     return sent
+
+
+def own_time(path: Path, node: Node) -> float:
+    """What a solver in the path's own time integrates over: t of a flow, else rho."""
+    return node.sigma if path.drift == "velocity" else node.rho
+
+
+def own_scale(path: Path, node: Node) -> float:
+    """What x is divided by there, so that its slope is the drift: 1 on a flow, else alpha."""
+    return 1.0 if path.drift == "velocity" else node.alpha

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import exp, expm1, isinf, log, sqrt
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from diptych.diffusion.kernel import C, E, Table
 from diptych.diffusion.paths import Node, Path
 from diptych.diffusion.predictions import Pair, to_drift, to_x0
-from diptych.diffusion.tables import Entry, row, table
+from diptych.diffusion.tables import Entry, own_scale, own_time, row, table
 from diptych.foundation.errors import InvalidValue
 
 # Adams-Bashforth on an even grid (Hairer, Norsett and Wanner, 1993, III.1).
@@ -58,14 +59,9 @@ def multistep(nodes: Sequence[Node], rule: Rule, order: int) -> list[Entry]:
 
 
 def exponential_adams(
-    path: Path,
-    nodes: Sequence[Node],
-    prediction: str,
-    *,
-    order: int,
-    noisy: bool = False,
+    path: Path, nodes: Sequence[Node], prediction: str, *, order: int, noisy: bool = False,
     published: bool = False,
-) -> Table:
+) -> Table:  # fmt: skip
     """Exponential Adams-Bashforth on x0, of the ODE or (`noisy`) the reverse SDE.
 
     `published`: DPM-Solver++ 2M and 3M as they are known (Lu et al., 2022b), which halve the last
@@ -90,7 +86,7 @@ def exponential_adams(
         return t.sigma * sqrt(-expm1(2 * (s.level - t.level))) if noisy and t.rho else 0.0
 
     exact = not (noisy or published)
-    rule = Rule(lambda node: to_x0(prediction, node), keep, weigh, noise, exact)
+    rule = Rule(partial(to_x0, prediction), keep, weigh, noise, exact)
     return table(multistep(nodes, rule, order), prediction)
 
 
@@ -98,10 +94,10 @@ def lms(path: Path, nodes: Sequence[Node], prediction: str, *, order: int) -> Ta
     """Linear multistep in the path's own time, its polynomials integrated exactly."""
 
     def weigh(past: Sequence[Node], s: Node, t: Node) -> list[float]:
-        length = _tau(path, t) - _tau(path, s)
-        ratios = [(_tau(path, node) - _tau(path, s)) / length for node in past]
+        length = own_time(path, t) - own_time(path, s)
+        ratios = [(own_time(path, node) - own_time(path, s)) / length for node in past]
         integrals = np.array([length / (k + 1) for k in range(len(past))])
-        return [float(_scale(path, t) * weight) for weight in _lagrange(ratios) @ integrals]
+        return [float(own_scale(path, t) * weight) for weight in _lagrange(ratios) @ integrals]
 
     return table(multistep(nodes, _drift(path, nodes, prediction, weigh), order), prediction)
 
@@ -110,7 +106,7 @@ def ipndm(path: Path, nodes: Sequence[Node], prediction: str, *, order: int = 4)
     """The weights of an even grid whatever the grid is (Zhang and Chen, 2023, iPNDM)."""
 
     def weigh(past: Sequence[Node], s: Node, t: Node) -> list[float]:
-        length = _scale(path, t) * (_tau(path, t) - _tau(path, s))
+        length = own_scale(path, t) * (own_time(path, t) - own_time(path, s))
         return [length * weight for weight in _EVEN[len(past) - 1]]
 
     rule = _drift(path, nodes, prediction, weigh, corrects=False)
@@ -120,10 +116,8 @@ def ipndm(path: Path, nodes: Sequence[Node], prediction: str, *, order: int = 4)
 def deis(path: Path, nodes: Sequence[Node], prediction: str, *, order: int) -> Table:
     """Polynomials in ln rho of eps (Zhang and Chen, 2023, tAB-DEIS)."""
     if isinf(nodes[0].rho):
-        raise InvalidValue(
-            "DEIS works in the logarithm of the noise ratio and cannot begin at noise alone.",
-            do="Choose euler, heun, dpmpp-2m or unipc, or a path that ends before it.",
-        )
+        what = "DEIS works in the logarithm of the noise ratio and cannot begin at noise alone."
+        raise InvalidValue(what, do="Choose euler, dpmpp-2m or unipc, or begin at a later node.")
     points, shares = np.polynomial.legendre.leggauss(40)
 
     def weigh(past: Sequence[Node], s: Node, t: Node) -> list[float]:
@@ -136,9 +130,7 @@ def deis(path: Path, nodes: Sequence[Node], prediction: str, *, order: int) -> T
         measure = shares * (high - low) / 2 * np.exp(at)
         return [float(t.alpha * weight) for weight in _lagrange(ratios) @ (powers @ measure)]
 
-    rule = Rule(
-        lambda node: to_drift(prediction, "eps", node), lambda s, t: t.alpha / s.alpha, weigh
-    )
+    rule = Rule(partial(to_drift, prediction, "eps"), lambda s, t: t.alpha / s.alpha, weigh)
     return table(multistep(nodes, rule, order), prediction)
 
 
@@ -146,7 +138,7 @@ def pndm(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
     """Pseudo linear multistep (Liu et al., 2022, eq. 12), begun by a trapezoidal step instead of
     Runge-Kutta, as SD 1.x uses it: one evaluation more than steps."""
     rule = _drift(path, nodes, prediction, lambda *_: [])
-    lengths = [_scale(path, t) * (_tau(path, t) - _tau(path, s))
+    lengths = [own_scale(path, t) * (own_time(path, t) - own_time(path, s))
                for s, t in itertools.pairwise(nodes)]  # fmt: skip
     keeps = list(itertools.starmap(rule.keep, itertools.pairwise(nodes)))
     first, second = nodes[:2]
@@ -180,24 +172,14 @@ def _drift(
     corrects: bool = True,
 ) -> Rule:
     if path.drift == "eps" and any(isinf(node.rho) for node in nodes):
-        raise InvalidValue(
-            "This solver works in the noise ratio, which is infinite at noise alone.",
-            do="Choose euler, dpmpp-2m or unipc.",
-        )
+        what = "This solver works in the noise ratio, which is infinite at noise alone."
+        raise InvalidValue(what, do="Choose euler, dpmpp-2m or unipc.")
     return Rule(
-        lambda node: to_drift(prediction, path.drift, node),
-        lambda s, t: _scale(path, t) / _scale(path, s),
+        partial(to_drift, prediction, path.drift),
+        lambda s, t: own_scale(path, t) / own_scale(path, s),
         weigh,
         corrects=corrects,
     )
-
-
-def _tau(path: Path, node: Node) -> float:
-    return node.sigma if path.drift == "velocity" else node.rho
-
-
-def _scale(path: Path, node: Node) -> float:
-    return 1.0 if path.drift == "velocity" else node.alpha
 
 
 def _lagrange(ratios: Sequence[float]) -> np.ndarray:

@@ -75,10 +75,8 @@ def lcm(
     """Latent consistency (Luo et al., 2023, section 4.1): `consistency` behind the boundary
     c_skip x + c_out x0, which looks at `stretch` times the training step."""
     if not path.steps:
-        raise InvalidValue(
-            "LCM's boundary looks at training steps, and this path has none.",
-            do="Choose 'consistency'.",
-        )
+        what = "LCM's boundary looks at training steps, and this path has none."
+        raise InvalidValue(what, do="Choose 'consistency'.")
     entries: list[Entry] = []
     for s, t in itertools.pairwise(nodes):
         tau = stretch * s.time
@@ -95,9 +93,8 @@ def tcd(path: Path, nodes: Sequence[Node], prediction: str, *, gamma: float = 0.
     if not 0 <= gamma <= 1:
         raise InvalidValue(f"A gamma of {gamma} is not offered.", do="Choose 0 to 1.")
     if not path.steps:
-        raise InvalidValue(
-            "TCD counts training steps, and this path has none.", do="Choose 'consistency'."
-        )
+        what = "TCD counts training steps, and this path has none."
+        raise InvalidValue(what, do="Choose 'consistency'.")
     entries: list[Entry] = []
     for s, t in itertools.pairwise(nodes):
         final = t is nodes[-1]
@@ -114,15 +111,11 @@ def langevin(
     ratio `repeats` steps y += (a / 2) score + sqrt(a) z with a = `rate` rho^2, each of the last
     of them taken on to the next node. A list that ends at data ends with the denoised picture."""
     if repeats < 1 or not 0 < rate <= 2:
-        raise InvalidValue(
-            f"{repeats} repeats at a rate of {rate} are not offered.",
-            do="Choose one or more, and a rate above 0 and up to 2.",
-        )
+        what = f"{repeats} repeats at a rate of {rate} are not offered."
+        raise InvalidValue(what, do="Choose one or more, and a rate above 0 and up to 2.")
     if isinf(nodes[0].rho):
-        raise InvalidValue(
-            "Langevin dynamics steps by the noise ratio, which is infinite at noise alone.",
-            do="Begin at a later node, or choose euler-ancestral.",
-        )
+        what = "Langevin dynamics steps by the noise ratio, which is infinite at noise alone."
+        raise InvalidValue(what, do="Begin at a later node, or choose euler-ancestral.")
     entries: list[Entry] = []
     for s, t in itertools.pairwise(nodes):
         if t.rho == 0:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import exp, expm1, isinf, sqrt
 
 from diptych.diffusion.kernel import N, Table
 from diptych.diffusion.paths import Node, Path
 from diptych.diffusion.predictions import Pair, to_drift, to_x0
-from diptych.diffusion.tables import Entry, first_order, renoised, row, table
+from diptych.diffusion.tables import Entry, first_order, own_scale, own_time, renoised, row, table
 from diptych.foundation.errors import InvalidValue
 
 # Where a stage asks, what it keeps of the step's beginning, weights of what was said, newest first.
@@ -21,10 +22,11 @@ Stage = tuple[Node, float, list[float]]
 Plan = Callable[[Node, Node], list[Stage]]
 
 
-def staged(nodes: Sequence[Node], prediction: str, convert: Callable[[Node], Pair], plan: Plan):
-    """Entries of all steps; a step without finite ends is one of first order."""
-    for s, t in itertools.pairwise(nodes):
-        yield from _step(s, t, prediction, convert, plan)
+def staged(
+    nodes: Sequence[Node], prediction: str, convert: Callable[[Node], Pair], plan: Plan
+) -> Table:
+    steps = (_step(s, t, prediction, convert, plan) for s, t in itertools.pairwise(nodes))
+    return table(itertools.chain.from_iterable(steps), prediction)
 
 
 def _step(
@@ -45,47 +47,32 @@ def _step(
 
 
 def butcher(
-    path: Path,
-    places: Sequence[float],
-    stages: Sequence[Sequence[float]],
+    path: Path, places: Sequence[float], stages: Sequence[Sequence[float]],
     weights: Sequence[float],
-) -> Plan:
+) -> Plan:  # fmt: skip
     """The explicit method of this tableau in the path's own drift: d(x / scale) / d tau, with
     tau = rho and scale = alpha for eps, tau = t and scale = 1 for a velocity."""
-    flow = path.drift == "velocity"
 
     def plan(s: Node, t: Node) -> list[Stage]:
-        start, end = (s.sigma, t.sigma) if flow else (s.rho, t.rho)
+        start, end = own_time(path, s), own_time(path, t)
         if isinf(end) or isinf(start):
             return []
         taus = [start + place * (end - start) for place in places]
-        at = [path.at(tau) if flow else path.node(tau) for tau in taus[1:]]
+        at = [path.at(tau) if path.drift == "velocity" else path.node(tau) for tau in taus[1:]]
         said, steps = [s, *at], [*zip(at, stages[1:], strict=True), (t, weights)]
         return [
-            (node, _scale(flow, after) / _scale(flow, s),
-             [_scale(flow, after) * (end - start) * w for w in reversed(used)])
+            (node, own_scale(path, after) / own_scale(path, s),
+             [own_scale(path, after) * (end - start) * w for w in reversed(used)])
             for node, (after, used) in zip(said, steps, strict=True)
         ]  # fmt: skip
 
     return plan
 
 
-def _drift(path: Path, prediction: str) -> Callable[[Node], Pair]:
-    return lambda node: to_drift(prediction, path.drift, node)
-
-
-def _eps(prediction: str) -> Callable[[Node], Pair]:
-    return lambda node: to_drift(prediction, "eps", node)
-
-
-def _scale(flow: bool, node: Node) -> float:
-    return 1.0 if flow else node.alpha
-
-
 def heun(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
     """The trapezoidal rule (Karras et al., 2022, algorithm 1)."""
     plan = butcher(path, (0, 1), ((), (1,)), (0.5, 0.5))
-    return table(staged(nodes, prediction, _drift(path, prediction), plan), prediction)
+    return staged(nodes, prediction, partial(to_drift, prediction, path.drift), plan)
 
 
 def rk4(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
@@ -93,7 +80,7 @@ def rk4(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
     plan = butcher(
         path, (0, 0.5, 0.5, 1), ((), (0.5,), (0, 0.5), (0, 0, 1)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)
     )
-    return table(staged(nodes, prediction, _drift(path, prediction), plan), prediction)
+    return staged(nodes, prediction, partial(to_drift, prediction, path.drift), plan)
 
 
 def dpm_solver(path: Path, nodes: Sequence[Node], prediction: str, *, order: int) -> Table:
@@ -113,7 +100,7 @@ def dpm_solver(path: Path, nodes: Sequence[Node], prediction: str, *, order: int
                 _on_eps(one, s, two, h * 2 / 3, [2 * _bend(h * 2 / 3)]),
                 _on_eps(two, s, t, h, [1.5 * _bend(h), 0.0])]  # fmt: skip
 
-    return table(staged(nodes, prediction, _eps(prediction), plan), prediction)
+    return staged(nodes, prediction, lambda n: to_drift(prediction, "eps", n), plan)
 
 
 def _on_eps(asked: Node, s: Node, t: Node, h: float, bends: list[float]) -> Stage:
@@ -138,19 +125,13 @@ def dpmpp_2s(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
         return [(s, middle.sigma / s.sigma, [-middle.alpha * expm1(-h / 2)]),
                 (middle, t.sigma / s.sigma, [-t.alpha * expm1(-h)])]  # fmt: skip
 
-    return table(staged(nodes, prediction, lambda n: to_x0(prediction, n), plan), prediction)
+    return staged(nodes, prediction, partial(to_x0, prediction), plan)
 
 
 def edm_stochastic(
-    path: Path,
-    nodes: Sequence[Node],
-    prediction: str,
-    *,
-    churn: float = 40.0,
-    low: float = 0.05,
-    high: float = 50.0,
-    inflate: float = 1.003,
-) -> Table:
+    path: Path, nodes: Sequence[Node], prediction: str, *, churn: float = 40.0,
+    low: float = 0.05, high: float = 50.0, inflate: float = 1.003,
+) -> Table:  # fmt: skip
     """Heun with noise put back before each step but the first, whose noise is fresh (Karras et
     al., 2022, algorithm 2): rho grows by min(`churn` / steps, sqrt(2) - 1) between `low` and
     `high`, with noise `inflate` times as wide."""
@@ -159,7 +140,7 @@ def edm_stochastic(
     plan = butcher(path, (0, 1), ((), (1,)), (0.5, 0.5))
     gamma, entries, s = min(churn / (len(nodes) - 1), sqrt(2) - 1), [], nodes[0]
     for t in nodes[1:]:
-        entries += _step(s, t, prediction, _drift(path, prediction), plan)
+        entries += _step(s, t, prediction, partial(to_drift, prediction, path.drift), plan)
         s = t
         if low <= t.rho <= high and t is not nodes[-1]:
             s = path.node(min(t.rho * (1 + gamma), path.start))

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from diptych.diffusion.editing import from_strength, held, noised, resampled
 from diptych.diffusion.kernel import (
     WIDTH,
     C,
@@ -28,6 +27,7 @@ from diptych.diffusion.kernel import (
 )
 from diptych.diffusion.paths import FlowPath, Node
 from diptych.foundation.errors import InvalidValue
+from diptych.pipelines.editing import from_strength, held, noised, resampled
 
 MEAN = torch.tensor([0.5, -1.0, 0.8, 0.3], dtype=torch.float64)
 _ROOT = torch.tensor(

@@ -20,42 +20,47 @@ import numpy as np
 from diptych.diffusion.kernel import C, E, Table
 from diptych.diffusion.paths import Node, Path
 from diptych.diffusion.predictions import Pair, to_drift, to_x0
-from diptych.diffusion.tables import Entry, own_scale, own_time, row, table
-from diptych.foundation.errors import InvalidValue
+from diptych.diffusion.tables import Entry, first_order, own_scale, own_time, row, table
 
 # Adams-Bashforth on an even grid (Hairer, Norsett and Wanner, 1993, III.1).
 _EVEN = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12),
          (55 / 24, -59 / 24, 37 / 24, -9 / 24))  # fmt: skip
 
+Weigh = Callable[[Sequence[Node], Node, Node], list[float]]
+
 
 @dataclass(frozen=True)
 class Rule:
     """`convert`: what is stored. From s to t, x_t = `keep` x_s + sum `weigh`_j stored_j, with the
-    nodes of what is stored, newest first, + `noise` z."""
+    nodes of what is stored, newest first, + `noise` z. `anywhere`: at noise alone too; else the
+    step from there is one of first order, by way of x0."""
 
     convert: Callable[[Node], Pair]
     keep: Callable[[Node, Node], float]
-    weigh: Callable[[Sequence[Node], Node, Node], list[float]]
+    weigh: Weigh
     noise: Callable[[Node, Node], float] = lambda s, t: 0.0
     corrects: bool = True
+    anywhere: bool = False
 
 
-def multistep(nodes: Sequence[Node], rule: Rule, order: int) -> list[Entry]:
-    corrects = order > 2 and rule.corrects and len(nodes) > 2 and not isinf(nodes[0].rho)
-    entries: list[Entry] = []
-    for i, (s, t) in enumerate(itertools.pairwise(nodes)):
-        pair, keep = rule.convert(s), rule.keep(s, t)
-        weights = rule.weigh(nodes[max(0, i - order + 1) : i + 1][::-1], s, t)
+def multistep(nodes: Sequence[Node], prediction: str, rule: Rule, order: int) -> Table:
+    first = int(isinf(nodes[0].rho) and not rule.anywhere)
+    corrects = order > 2 and rule.corrects and len(nodes) > first + 2
+    a, b = nodes[:2]
+    entries: list[Entry] = [(first_order(a, b, prediction), a, b)] * first
+    for i, (s, t) in enumerate(itertools.pairwise(nodes[first:])):
+        past = nodes[first + max(0, i - order + 1) : first + i + 1][::-1]
+        pair, keep, weights = rule.convert(s), rule.keep(s, t), rule.weigh(past, s, t)
         if i == 0 and corrects:
             numbers = row(pair, x=1.0, keep=keep, then=weights)
         elif i == 1 and corrects:
-            begin = nodes[0]
+            begin = nodes[first]
             kept, better = rule.keep(begin, s), rule.weigh([s, begin], begin, s)
             numbers = row(pair, base=kept, stored=better, keep=keep, then=weights)
         else:
             numbers = row(pair, x=keep, stored=weights, noise=rule.noise(s, t))
         entries.append((numbers, s, t))
-    return entries
+    return table(entries, prediction)
 
 
 def exponential_adams(
@@ -73,10 +78,10 @@ def exponential_adams(
         return t.sigma / s.sigma * (exp(s.level - t.level) if noisy and t.rho else 1.0)
 
     def weigh(past: Sequence[Node], s: Node, t: Node) -> list[float]:
-        if t.rho == 0 or isinf(s.rho):
-            return [t.alpha - (0.0 if noisy else t.sigma / s.sigma) * s.alpha]
+        if t.rho == 0:
+            return [t.alpha]
         h = t.level - s.level
-        ratios = [(node.level - s.level) / h for node in past if not isinf(node.rho)]
+        ratios = [(node.level - s.level) / h for node in past]
         integrals = _integrals(kappa * h, len(ratios))
         if published and len(ratios) > 1:
             integrals[-1] = integrals[0] / 2 if len(ratios) == 2 else integrals[-1] / 2
@@ -87,7 +92,7 @@ def exponential_adams(
 
     exact = not (noisy or published)
     rule = Rule(partial(to_x0, prediction), keep, weigh, noise, exact)
-    return table(multistep(nodes, rule, order), prediction)
+    return multistep(nodes, prediction, rule, order)
 
 
 def lms(path: Path, nodes: Sequence[Node], prediction: str, *, order: int) -> Table:
@@ -99,7 +104,7 @@ def lms(path: Path, nodes: Sequence[Node], prediction: str, *, order: int) -> Ta
         integrals = np.array([length / (k + 1) for k in range(len(past))])
         return [float(own_scale(path, t) * weight) for weight in _lagrange(ratios) @ integrals]
 
-    return table(multistep(nodes, _drift(path, nodes, prediction, weigh), order), prediction)
+    return multistep(nodes, prediction, _drift(path, prediction, weigh), order)
 
 
 def ipndm(path: Path, nodes: Sequence[Node], prediction: str, *, order: int = 4) -> Table:
@@ -109,15 +114,12 @@ def ipndm(path: Path, nodes: Sequence[Node], prediction: str, *, order: int = 4)
         length = own_scale(path, t) * (own_time(path, t) - own_time(path, s))
         return [length * weight for weight in _EVEN[len(past) - 1]]
 
-    rule = _drift(path, nodes, prediction, weigh, corrects=False)
-    return table(multistep(nodes, rule, order), prediction)
+    rule = _drift(path, prediction, weigh, corrects=False)
+    return multistep(nodes, prediction, rule, order)
 
 
 def deis(path: Path, nodes: Sequence[Node], prediction: str, *, order: int) -> Table:
     """Polynomials in ln rho of eps (Zhang and Chen, 2023, tAB-DEIS)."""
-    if isinf(nodes[0].rho):
-        what = "DEIS works in the logarithm of the noise ratio and cannot begin at noise alone."
-        raise InvalidValue(what, do="Choose euler, dpmpp-2m or unipc, or begin at a later node.")
     points, shares = np.polynomial.legendre.leggauss(40)
 
     def weigh(past: Sequence[Node], s: Node, t: Node) -> list[float]:
@@ -131,20 +133,29 @@ def deis(path: Path, nodes: Sequence[Node], prediction: str, *, order: int) -> T
         return [float(t.alpha * weight) for weight in _lagrange(ratios) @ (powers @ measure)]
 
     rule = Rule(partial(to_drift, prediction, "eps"), lambda s, t: t.alpha / s.alpha, weigh)
-    return table(multistep(nodes, rule, order), prediction)
+    return multistep(nodes, prediction, rule, order)
 
 
 def pndm(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
     """Pseudo linear multistep (Liu et al., 2022, eq. 12), begun by a trapezoidal step instead of
     Runge-Kutta, as SD 1.x uses it: one evaluation more than steps."""
-    rule = _drift(path, nodes, prediction, lambda *_: [])
+    rule = _drift(path, prediction, lambda *_: [])
+    if isinf(nodes[0].rho) and not rule.anywhere:
+        head = [(first_order(nodes[0], nodes[1], prediction), nodes[0], nodes[1])]
+        return table(head + _pndm(path, nodes[1:], rule), prediction)
+    return table(_pndm(path, nodes, rule), prediction)
+
+
+def _pndm(path: Path, nodes: Sequence[Node], rule: Rule) -> list[Entry]:
+    if len(nodes) < 2:
+        return []
     lengths = [own_scale(path, t) * (own_time(path, t) - own_time(path, s))
                for s, t in itertools.pairwise(nodes)]  # fmt: skip
     keeps = list(itertools.starmap(rule.keep, itertools.pairwise(nodes)))
     first, second = nodes[:2]
     begin, pair = lengths[0], rule.convert(first)
     if len(nodes) == 2:
-        return table([(row(pair, x=keeps[0], stored=[begin]), first, second)], prediction)
+        return [(row(pair, x=keeps[0], stored=[begin]), first, second)]
     trial = row(pair, x=1.0, keep=keeps[0], then=[begin])
     again = row(rule.convert(second), base=keeps[0], stored=[begin / 2, begin / 2])
     entries: list[Entry] = [(trial, first, None), (again, second, second)]
@@ -161,25 +172,15 @@ def pndm(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
         if i == 3:
             numbers = row(rule.convert(nodes[i]), base=keeps[i], stored=weights[:3])
         entries.append((numbers, nodes[i], nodes[i + 1]))
-    return table(entries, prediction)
+    return entries
 
 
-def _drift(
-    path: Path,
-    nodes: Sequence[Node],
-    prediction: str,
-    weigh: Callable[[Sequence[Node], Node, Node], list[float]],
-    corrects: bool = True,
-) -> Rule:
-    if path.drift == "eps" and any(isinf(node.rho) for node in nodes):
-        what = "This solver works in the noise ratio, which is infinite at noise alone."
-        raise InvalidValue(what, do="Choose euler, dpmpp-2m or unipc.")
-    return Rule(
-        partial(to_drift, prediction, path.drift),
-        lambda s, t: own_scale(path, t) / own_scale(path, s),
-        weigh,
-        corrects=corrects,
-    )
+def _drift(path: Path, prediction: str, weigh: Weigh, corrects: bool = True) -> Rule:
+    def keep(s: Node, t: Node) -> float:
+        return own_scale(path, t) / own_scale(path, s)
+
+    convert, flow = partial(to_drift, prediction, path.drift), path.drift == "velocity"
+    return Rule(convert, keep, weigh, corrects=corrects, anywhere=flow)
 
 
 def _lagrange(ratios: Sequence[float]) -> np.ndarray:

@@ -10,7 +10,7 @@ from math import floor, isinf, sqrt
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.paths import Node, Path
 from diptych.diffusion.predictions import to_drift, to_x0
-from diptych.diffusion.tables import Entry, first_order, renoised, row, table
+from diptych.diffusion.tables import Entry, first_order, own_time, renoised, row, table
 from diptych.foundation.errors import InvalidValue
 
 
@@ -89,19 +89,22 @@ def lcm(
 
 def tcd(path: Path, nodes: Sequence[Node], prediction: str, *, gamma: float = 0.3) -> Table:
     """Trajectory consistency (Zheng et al., 2024, algorithm 4): down to the share 1 - `gamma` of
-    the next time, then up to it with fresh noise; the last step goes to its end at once."""
+    the next time (a training step, t of a flow, else rho), then up to it with fresh noise; the
+    last step goes to its end at once."""
     if not 0 <= gamma <= 1:
         raise InvalidValue(f"A gamma of {gamma} is not offered.", do="Choose 0 to 1.")
-    if not path.steps:
-        what = "TCD counts training steps, and this path has none."
-        raise InvalidValue(what, do="Choose 'consistency'.")
     entries: list[Entry] = []
     for s, t in itertools.pairwise(nodes):
-        final = t is nodes[-1]
-        low = t if final else path.at(float(floor((1 - gamma) * t.time)))
-        numbers = first_order(s, low, prediction)
-        entries.append((numbers if final else renoised(numbers, low, t), s, t))
+        low = t if t is nodes[-1] else _share_of(path, t, 1 - gamma)
+        entries.append((renoised(first_order(s, low, prediction), low, t), s, t))
     return table(entries, prediction)
+
+
+def _share_of(path: Path, node: Node, share: float) -> Node:
+    if path.steps:
+        return path.at(float(floor(share * node.time)))
+    time = share * own_time(path, node)
+    return path.at(time) if path.drift == "velocity" else path.node(time)
 
 
 def langevin(
@@ -113,12 +116,9 @@ def langevin(
     if repeats < 1 or not 0 < rate <= 2:
         what = f"{repeats} repeats at a rate of {rate} are not offered."
         raise InvalidValue(what, do="Choose one or more, and a rate above 0 and up to 2.")
-    if isinf(nodes[0].rho):
-        what = "Langevin dynamics steps by the noise ratio, which is infinite at noise alone."
-        raise InvalidValue(what, do="Begin at a later node, or choose euler-ancestral.")
     entries: list[Entry] = []
     for s, t in itertools.pairwise(nodes):
-        if t.rho == 0:
+        if t.rho == 0 or isinf(s.rho):
             entries.append((first_order(s, t, prediction), s, t))
             continue
         pair = to_drift(prediction, "eps", s)

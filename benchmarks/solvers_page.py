@@ -30,7 +30,7 @@ from diptych.diffusion.paths import Path as NoisePath
 from diptych.diffusion.solvers import ALIASES, SOLVERS, table_of
 from diptych.diffusion.spacings import SPACINGS, nodes_of
 from diptych.foundation.errors import InvalidValue
-from diptych.foundation.files import write_with
+from diptych.foundation.files import write_whole, write_with
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROMPT = "a large red circle above a small blue square"
@@ -143,7 +143,6 @@ def draw_mixture(path: Path, frames: int = 14) -> None:
     pictures = []
     for i, node in enumerate(nodes):
         figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.75), dpi=80, layout="constrained")
-        length = (node.alpha**2 + node.sigma**2) ** 0.5
         # Both shown at a spread that does not grow with the noise.
         width = (1.5**2 * node.alpha**2 + node.sigma**2) ** 0.5 / 1.5
         density = DATA.log_density(places * width, node).exp().reshape(120, 120)
@@ -151,17 +150,18 @@ def draw_mixture(path: Path, frames: int = 14) -> None:
             x = (ways[name][i] / width).numpy()
             place.imshow(density, extent=(-3, 3, -3, 3), origin="lower", cmap="Blues",
                          vmax=float(density.max()) * 1.6)  # fmt: skip
-            place.scatter(*x.T, s=2.2, color="#c2410c", alpha=0.55, lw=0)
+            place.scatter(*x.T, s=5, color="#d9480f", alpha=0.6, lw=0)
             place.set(xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[])
             place.set_title(f"{name}, {line}", fontsize=9)
             place.spines[:].set_visible(False)
-        figure.supxlabel(
-            f"{i} of {frames} steps,  rho = {node.rho / length * length:.2f}", fontsize=9
-        )
+        figure.supxlabel(f"{i} of {frames} steps,  sigma / alpha = {node.rho:.2f}", fontsize=9)
         figure.canvas.draw()
         shown = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
-        pictures.append(shown.quantize(96))
+        pictures.append(shown)
         plt.close(figure)
+    # One palette, that of the end, without dots: still places stay still.
+    colors = pictures[-1].quantize(64)
+    pictures = [one.quantize(palette=colors, dither=Image.Dither.NONE) for one in pictures]
     stay = [300] * len(pictures)
     stay[0], stay[-1] = 900, 2500
     write_with(path, lambda part: pictures[0].save(
@@ -247,8 +247,7 @@ def main() -> None:
     draw_errors(pictures / "solver_errors.png")
     draw_mixture(pictures / "mixture.gif")
     draw_sheet(pictures / "solver_sheet.png")
-    text = page()
-    write_with(DOCS / "solvers.md", lambda part: part.write_text(text))
+    write_whole(DOCS / "solvers.md", page())
 
 
 if __name__ == "__main__":

@@ -193,3 +193,46 @@ def test_lcm_asks_at_places_it_was_trained_at():
         assert list(times) == LIBRARY["lcm"](steps).timesteps.tolist()
     with pytest.raises(InvalidValue, match="50"):
         preset.table(51)
+
+
+# Pipelines whose defaults are the recommended steps and scale.
+PIPELINES = {
+    "sd1": "stable_diffusion/pipeline_stable_diffusion",
+    "sd2-base": "stable_diffusion/pipeline_stable_diffusion",
+    "sd2-v": "stable_diffusion/pipeline_stable_diffusion",
+    "sdxl": "stable_diffusion_xl/pipeline_stable_diffusion_xl",
+    "sdxl-refiner": "stable_diffusion_xl/pipeline_stable_diffusion_xl_img2img",
+    "lcm": "latent_consistency_models/pipeline_latent_consistency_text2img",
+    "pixart-alpha": "pixart_alpha/pipeline_pixart_alpha",
+    "pixart-sigma": "pixart_alpha/pipeline_pixart_sigma",
+    "dit": "dit/pipeline_dit",
+    "ddpm": "ddpm/pipeline_ddpm",
+    "sd3": "stable_diffusion_3/pipeline_stable_diffusion_3",
+    "flux2": "flux2/pipeline_flux2",
+    "lumina-next": "lumina/pipeline_lumina",
+    "sana": "sana/pipeline_sana",
+}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_steps_and_guidance_are_the_pipelines(name: str):
+    preset, said = PRESETS[name], defaults(PIPELINES[name])
+    assert preset.steps == said["num_inference_steps"]
+    if preset.embedded is None:
+        assert preset.guidance == said.get("guidance_scale", 1)
+    else:  # LCM's students are told the scale less 1
+        told_less = 1 if name == "lcm" else 0
+        assert preset.embedded == said["guidance_scale"] - told_less and preset.guidance == 1
+
+
+def defaults(place: str) -> dict[str, Any]:
+    """The plain default values of a pipeline's call, read from the installed file."""
+    source = Path(diffusers.__file__).parent / "pipelines" / f"{place}.py"
+    calls = [
+        one
+        for one in ast.walk(ast.parse(source.read_text()))
+        if isinstance(one, ast.FunctionDef) and one.name == "__call__"
+    ]
+    names = [one.arg for one in calls[0].args.args][-len(calls[0].args.defaults) :]
+    pairs = zip(names, calls[0].args.defaults, strict=True)
+    return {name: one.value for name, one in pairs if isinstance(one, ast.Constant)}

@@ -1,1 +1,4 @@
-"""Row 4: files to modules and back, with full account. `folder` is this project's own layout."""
+"""Row 4: files to modules and back, with full account, and how families of models are sampled.
+
+`folder` is this project's own layout; `presets` the families.
+"""

@@ -159,8 +159,9 @@ def draw_mixture(path: Path, frames: int = 14) -> None:
         shown = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
         pictures.append(shown)
         plt.close(figure)
-    # One palette, that of the end, without dots: still places stay still.
-    colors = pictures[-1].quantize(64)
+    # One palette for all, without dots: still places stay still.
+    strip = np.concatenate([np.asarray(one) for one in pictures[:: max(1, frames // 4)]])
+    colors = Image.fromarray(strip).quantize(128)
     pictures = [one.quantize(palette=colors, dither=Image.Dither.NONE) for one in pictures]
     stay = [300] * len(pictures)
     stay[0], stay[-1] = 900, 2500

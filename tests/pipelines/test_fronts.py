@@ -11,6 +11,7 @@ from PIL import Image
 
 from diptych.data.scenes.render import render
 from diptych.data.scenes.world import World
+from diptych.diffusion.solvers import ALIASES, SOLVERS
 from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
 from diptych.pipelines.image_to_text import respond
 from diptych.pipelines.painter_front import TextToImage
@@ -50,6 +51,33 @@ def test_guidance_and_negative_words_change_the_picture(painter: TextToImage):
     assert plain.tobytes() != painter(PROMPTS[0], seed=1, guidance=5.0).tobytes()
     pushed = painter(PROMPTS[0], seed=1, negative_prompt="a blue square", guidance=5.0)
     assert pushed.tobytes() != painter(PROMPTS[0], seed=1, guidance=5.0).tobytes()
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("solver", [*SOLVERS, *ALIASES])
+def test_every_solver_paints_or_says_why_not(painter: TextToImage, solver: str, steps: int):
+    if solver == "lcm":
+        with pytest.raises(InvalidValue, match=r"training steps.*'consistency'"):
+            painter(PROMPTS[0], solver=solver, steps=steps)
+        return
+    picture = painter(PROMPTS[0], seed=2, solver=solver, steps=steps)
+    assert picture.tobytes() == painter(PROMPTS[0], seed=2, solver=solver, steps=steps).tobytes()
+    assert picture.info["recipe"].solver == solver
+
+
+def test_spacing_and_noise_are_chosen_by_name(painter: TextToImage):
+    ways = [{}, {"spacing": "beta"}, {"noise": "philox"}]
+    pictures = [painter(PROMPTS[0], seed=2, solver="euler-ancestral", **way) for way in ways]
+    assert len({picture.tobytes() for picture in pictures}) == 3
+    for way, picture in zip(ways, pictures, strict=True):
+        recipe = picture.info["recipe"]
+        assert {"spacing": recipe.spacing, "noise": recipe.noise} == {
+            "spacing": "trailing", "noise": "torch", **way
+        }  # fmt: skip
+    with pytest.raises(InvalidValue, match="training steps"):
+        painter(PROMPTS[0], spacing="leading")
+    with pytest.raises(NotFound, match="philox"):
+        painter(PROMPTS[0], noise="filox")
 
 
 @pytest.mark.parametrize(

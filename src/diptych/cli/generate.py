@@ -39,6 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--shift", type=float, help="how many steps are spent near noise")
     parser.add_argument("--solver", metavar="NAME", help="as euler, heun, unipc (the model's own)")
     parser.add_argument("--spacing", metavar="NAME", help="where it stops: trailing, beta")
+    parser.add_argument("--noise", metavar="NAME", help="torch, or philox: alike on all machines")
     parser.add_argument("--size", metavar="WxH", help="width and height in pixels")
     parser.add_argument("--model", metavar="MODEL", help="a name, folder or hub id (scenes-t2i)")
     parser.add_argument("--device", help="cuda, mps or cpu (the best there is)")
@@ -117,6 +118,7 @@ def _painted(
             shift=said.get("shift"),
             solver=said.get("solver"),
             spacing=said.get("spacing"),
+            noise=said.get("noise"),
             width=width,
             height=height,
             report=report,

@@ -40,6 +40,7 @@ class PictureRecipe:
     version: str
     solver: str = "euler"
     spacing: str = "trailing"
+    noise: str = "torch"
 
     def parameters(self) -> str:
         """The community's one text for it."""

@@ -77,11 +77,12 @@ class TextToImage:
         shift: float | None = None,
         solver: str | None = None,
         spacing: str | None = None,
+        noise: str | None = None,
     ) -> Sampling:
         """The model's recommended sampling with these changes. Raises InvalidValue, NotFound."""
         said = {
             "steps": steps, "guidance": guidance, "shift": shift, "solver": solver,
-            "spacing": spacing,
+            "spacing": spacing, "noise": noise,
         }  # fmt: skip
         return replace(self.sampling, **{k: v for k, v in said.items() if v is not None})
 
@@ -96,6 +97,7 @@ class TextToImage:
         shift: float | None = None,
         solver: str | None = None,
         spacing: str | None = None,
+        noise: str | None = None,
         width: int | None = None,
         height: int | None = None,
         report: Report = silent,
@@ -109,7 +111,7 @@ class TextToImage:
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
         self._check(prompts, seeds, width, height)
         sampling = self.chosen(
-            steps=steps, guidance=guidance, shift=shift, solver=solver, spacing=spacing
+            steps=steps, guidance=guidance, shift=shift, solver=solver, spacing=spacing, noise=noise
         )
         pixels = paint(
             self.networks, prompts, seeds, sampling, negative_prompt=negative_prompt, report=report
@@ -146,6 +148,7 @@ class TextToImage:
             shift=sampling.shift,
             solver=sampling.solver,
             spacing=sampling.spacing,
+            noise=sampling.noise,
             width=self.size,
             height=self.size,
             model=self.name,

@@ -13,11 +13,11 @@ from torch import Tensor
 from diptych.diffusion import kernel
 from diptych.diffusion.guidance import Guidance, classifier_free, guided
 from diptych.diffusion.kernel import Table
-from diptych.diffusion.noise import first_noise, step_noise
+from diptych.diffusion.noise import SOURCES, first_noise, step_noise
 from diptych.diffusion.paths import FlowPath
 from diptych.diffusion.solvers import table_of
 from diptych.diffusion.spacings import nodes_of, options_of
-from diptych.foundation.errors import InvalidValue
+from diptych.foundation.errors import InvalidValue, unknown
 from diptych.foundation.progress import Progress, Report, silent
 from diptych.models.autoencoder_kl import AutoencoderKL
 from diptych.models.painter import Painter
@@ -29,8 +29,9 @@ class Sampling:
     """How a picture is sampled: what a model's card recommends and a request may change.
 
     `solver` is one of `diffusion.solvers.SOLVERS`, some ask the network more than once a step;
-    `spacing` one of `diffusion.spacings.SPACINGS` that a flow has. Raises InvalidValue for values
-    that mean nothing, NotFound for an unknown name.
+    `spacing` one of `diffusion.spacings.SPACINGS` that a flow has; `noise` one of
+    `diffusion.noise.SOURCES`. Raises InvalidValue for values that mean nothing, NotFound for an
+    unknown name.
     """
 
     steps: int = 20
@@ -38,9 +39,12 @@ class Sampling:
     shift: float = 3.0
     solver: str = "euler"
     spacing: str = "trailing"
+    noise: str = "torch"
 
     def __post_init__(self) -> None:
         self.table()
+        if self.noise not in SOURCES:
+            raise unknown("source of noise", self.noise, SOURCES)
         if not 0 <= self.guidance <= 30:
             raise InvalidValue(
                 f"A guidance of {self.guidance} is not offered.", do="Choose 0 to 30."
@@ -66,6 +70,7 @@ class PaintState:
     seeds: tuple[int, ...]
     guidances: tuple[Guidance, ...]
     table: Table
+    noise: str = "torch"
     momentum: Tensor | None = None
     step: int = 0
 
@@ -109,7 +114,7 @@ def prepare(
     shape = (networks.painter.config.denoiser.latent_channels, size, size)
     device = next(networks.painter.parameters()).device
     tokens = tokens.to(device)
-    x = first_noise(seeds, shape).to(device)
+    x = first_noise(seeds, shape, sampling.noise).to(device)
     return PaintState(
         kernel.begin(x),
         tokens,
@@ -117,6 +122,7 @@ def prepare(
         tuple(seeds),
         (classifier_free(sampling.guidance),) * len(prompts),
         sampling.table(),
+        sampling.noise,
     )
 
 
@@ -138,7 +144,7 @@ def step(networks: TextToImageNetworks, state: PaintState) -> PaintState:
     )
     noise = None
     if state.table.noisy[at]:
-        noise = step_noise(state.seeds, at, tuple(x.shape[1:])).to(x.device)
+        noise = step_noise(state.seeds, at, tuple(x.shape[1:]), state.noise).to(x.device)
     by = kernel.coefficients(state.table.rows[at][None], x)
     solving = kernel.step(state.solving, velocity, by, noise)
     return replace(state, solving=solving, momentum=momentum, step=at + 1)

@@ -123,6 +123,6 @@ def test_a_solver_is_chosen_by_name_and_kept_in_the_picture(models, tmp_path: Pa
         assert a.read_bytes() == b.read_bytes()
     assert entry(said("unipx", tmp_path / "c.png")) == 3
     assert "'unipc'" in capsys.readouterr().err
-    assert entry(said("deis", tmp_path / "c.png")) == 2
-    assert "noise alone" in capsys.readouterr().err
+    assert entry(said("lcm", tmp_path / "c.png")) == 2
+    assert "training steps" in capsys.readouterr().err
     assert not (tmp_path / "c.png").exists()

@@ -19,7 +19,8 @@ from diptych.pipelines.folders import (
     write_text_to_image,
 )
 from diptych.pipelines.image_to_text import TASK_WORDS, Calibration, ImageToTextNetworks
-from diptych.pipelines.text_to_image import Sampling, TextToImageNetworks
+from diptych.pipelines.painter_networks import TextToImageNetworks
+from diptych.pipelines.text_to_image import Sampling
 from diptych.recipes.scenes_words import scenes_tokenizer
 
 

@@ -19,7 +19,8 @@ from diptych.imaging.recipe import PictureRecipe
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_text_to_image
 from diptych.pipelines.reference import folder_of
-from diptych.pipelines.text_to_image import Sampling, TextToImageNetworks, paint
+from diptych.pipelines.painter_networks import TextToImageNetworks
+from diptych.pipelines.text_to_image import Sampling, paint
 
 if TYPE_CHECKING:
     import torch
@@ -51,8 +52,7 @@ class TextToImage:
         kind = dtype_of(dtype, place)
         folder = folder_of(reference)
         networks, sampling = read_text_to_image(folder)
-        networks.painter.to(place, kind)
-        networks.autoencoder.to(place, kind)
+        networks.to(place, kind)
         return cls(networks, sampling, Path(reference).name, folder)
 
     @property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,14 +16,13 @@ from diptych.diffusion import kernel
 from diptych.diffusion.guidance import Guidance, classifier_free, guided
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.noise import SOURCES, first_noise, step_noise
-from diptych.diffusion.paths import FlowPath
-from diptych.diffusion.solvers import table_of
-from diptych.diffusion.spacings import nodes_of, options_of
+from diptych.diffusion.paths import FlowPath, Path
+from diptych.diffusion.solvers import solver_named, table_of
+from diptych.diffusion.spacings import MOST_STEPS, nodes_of, options_of
 from diptych.foundation.errors import InvalidValue, unknown
 from diptych.foundation.progress import Progress, Report, silent
-from diptych.models.autoencoder_kl import AutoencoderKL
-from diptych.models.painter import Painter
-from diptych.text.word_tokenizer import WordTokenizer
+
+FLOW = FlowPath()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,44 +30,99 @@ class Sampling:
     """How a picture is sampled: what a model's card recommends and a request may change.
 
     `solver` is one of `diffusion.solvers.SOLVERS`, some ask the network more than once a step;
-    `spacing` one of `diffusion.spacings.SPACINGS` that a flow has; `noise` one of
-    `diffusion.noise.SOURCES`. Raises InvalidValue for values that mean nothing, NotFound for an
-    unknown name.
+    `spacing` one of `diffusion.spacings.SPACINGS`; `shift` a flow's, None for other paths;
+    `noise` one of `diffusion.noise.SOURCES`. Raises InvalidValue for values that mean nothing,
+    NotFound for an unknown name; what does not go with a path is refused by `table`.
     """
 
     steps: int = 20
     guidance: float = 3.0
-    shift: float = 3.0
+    shift: float | None = 3.0
     solver: str = "euler"
     spacing: str = "trailing"
     noise: str = "torch"
 
     def __post_init__(self) -> None:
-        self.table()
-        if self.noise not in SOURCES:
-            raise unknown("source of noise", self.noise, SOURCES)
+        solver_named(self.solver)
+        options_of(self.spacing)
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise InvalidValue(
+                f"{self.steps} steps are not offered.", do=f"Choose 1 to {MOST_STEPS}."
+            )
         if not 0 <= self.guidance <= 30:
             raise InvalidValue(
                 f"A guidance of {self.guidance} is not offered.", do="Choose 0 to 30."
             )
+        if self.noise not in SOURCES:
+            raise unknown("source of noise", self.noise, SOURCES)
 
-    def table(self) -> Table:
-        """The solver's coefficients from noise to picture. Raises as above."""
-        path = FlowPath()
-        shift = {"shift": self.shift} if "shift" in options_of(self.spacing) else {}
-        nodes = nodes_of(self.spacing, path, self.steps, **shift)
-        return table_of(self.solver, path, nodes, "velocity")
+    def table(
+        self,
+        path: Path = FLOW,
+        prediction: str = "velocity",
+        options: Mapping[str, object] = MappingProxyType({}),
+    ) -> Table:
+        """The solver's coefficients from noise to picture; `options` are the spacing's. Raises
+        InvalidValue for what does not go together."""
+        shifts = self.shift is not None and "shift" in options_of(self.spacing)
+        shift = {"shift": self.shift} if shifts else {}
+        nodes = nodes_of(self.spacing, path, self.steps, **options, **shift)
+        return table_of(self.solver, path, nodes, prediction)
+
+
+class Painting(Protocol):
+    """What painting needs of a model, whatever its family: networks in evaluation mode, on one
+    device, of one dtype."""
+
+    prediction: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the networks compute in."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the networks, in place."""
+        ...
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
+        """[C, h, w]. Raises InvalidValue for a size that the model cannot paint."""
+        ...
+
+    def words(self, prompts: Sequence[str], negative_prompt: str) -> Any:
+        """All that the network is told of the prompts, for `ask`. Raises InvalidValue for a
+        prompt that the model cannot read."""
+        ...
+
+    def table(self, sampling: Sampling) -> Table:
+        """The coefficients of a request. Raises InvalidValue."""
+        ...
+
+    def first(self, noise: Tensor, sampling: Sampling) -> Tensor:
+        """Standard normal noise as the path has it at its first node."""
+        ...
+
+    def ask(
+        self, words: Any, x: Tensor, times: Tensor, rows: Sequence[int], passes: Sequence[str]
+    ) -> Tensor:
+        """x [E, C, h, w], times [E], the request and the pass of each evaluation -> [E, C, h, w]"""
+        ...
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """latent [B, C, h, w] -> image [B, 3, H, W], about -1..1"""
+        ...
 
 
 @dataclass(frozen=True)
 class PaintState:
     """A batch of pictures on its way: latents [B, C, h, w] float32, whatever the networks compute
-    in. `tokens` and `mask` [2 B, L]: words, then what to keep away from. `momentum`: what APG
-    keeps. `step` counts evaluations of the network."""
+    in. `words`: what the network is told. `momentum`: what APG keeps. `step` counts evaluations."""
 
     solving: kernel.State
-    tokens: Tensor
-    mask: Tensor
+    words: Any
     seeds: tuple[int, ...]
     guidances: tuple[Guidance, ...]
     table: Table
@@ -80,97 +136,67 @@ class PaintState:
         return self.step == len(self.table)
 
 
-@dataclass(frozen=True)
-class TextToImageNetworks:
-    """What painting needs; in evaluation mode, on one device, of one dtype."""
-
-    painter: Painter
-    autoencoder: AutoencoderKL
-    tokenizer: WordTokenizer
-    latent_size: int
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the networks compute in."""
-        return next(self.painter.parameters()).dtype
-
-
 def prepare(
-    networks: TextToImageNetworks,
+    networks: Painting,
     prompts: Sequence[str],
     seeds: Sequence[int],
     sampling: Sampling,
     negative_prompt: str = "",
+    size: tuple[int, int] = (0, 0),
 ) -> PaintState:
-    """Tokens and first noise. Raises InvalidValue for a prompt the model cannot read."""
-    tokenizer, longest = networks.tokenizer, networks.painter.config.text.length
-    texts = [*prompts, *[negative_prompt] * len(prompts)]
-    ids = [[tokenizer.bos, *tokenizer.check(text, longest - 2), tokenizer.eos] for text in texts]
-    # One length for all requests: a row's bits must not depend on its neighbours' words.
-    tokens = torch.full((len(ids), longest), tokenizer.pad)
-    for row, sentence in enumerate(ids):
-        tokens[row, : len(sentence)] = torch.tensor(sentence)
-    size = networks.latent_size
-    shape = (networks.painter.config.denoiser.latent_channels, size, size)
-    device = next(networks.painter.parameters()).device
-    tokens = tokens.to(device)
-    x = first_noise(seeds, shape, sampling.noise).to(device)
-    return PaintState(
-        kernel.begin(x),
-        tokens,
-        tokens != tokenizer.pad,
-        tuple(seeds),
-        (classifier_free(sampling.guidance),) * len(prompts),
-        sampling.table(),
-        sampling.noise,
-    )
+    """Words and first noise; `size` is width and height, 0 for the model's own. Raises
+    InvalidValue for a prompt or size that the model has not."""
+    shape = networks.latent_shape(*size)
+    table = networks.table(sampling)
+    words = networks.words(prompts, negative_prompt)
+    x = networks.first(first_noise(seeds, shape, sampling.noise).to(networks.device), sampling)
+    guidances = (classifier_free(sampling.guidance),) * len(prompts)
+    return PaintState(kernel.begin(x), words, tuple(seeds), guidances, table, sampling.noise)
 
 
-def step(networks: TextToImageNetworks, state: PaintState) -> PaintState:
+def step(networks: Painting, state: PaintState) -> PaintState:
     """One evaluation for all rows with their guidance, and the solver's step."""
     x, rows, at = state.solving.x, len(state.seeds), state.step
-    node = state.table.nodes[at]
+    node, scale = state.table.nodes[at], float(state.table.scale[at])
 
     def ask(x: Tensor, of: list[int], passes: list[str]) -> Tensor:
-        words = [
-            i if name == "conditional" else rows + i for i, name in zip(of, passes, strict=True)
-        ]
-        t = x.new_full((len(x),), node.time)
-        tokens, mask = state.tokens[words], state.mask[words]
-        return networks.painter(x.to(networks.dtype), t, tokens, mask)[0]
+        seen = x if scale == 1 else x * scale
+        times = x.new_full((len(x),), node.time)
+        return networks.ask(state.words, seen.to(networks.dtype), times, of, passes)
 
-    velocity, momentum = guided(
-        ask, x, state.guidances, [node] * rows, "velocity", [at] * rows, state.momentum
+    said, momentum = guided(
+        ask, x, state.guidances, [node] * rows, networks.prediction, [at] * rows, state.momentum
     )
     noise = None
     if state.table.noisy[at]:
         noise = step_noise(state.seeds, at, tuple(x.shape[1:]), state.noise).to(x.device)
     by = kernel.coefficients(state.table.rows[at][None], x)
-    solving = kernel.step(state.solving, velocity, by, noise)
+    solving = kernel.step(state.solving, said, by, noise)
     return replace(state, solving=solving, momentum=momentum, step=at + 1)
 
 
-def finish(networks: TextToImageNetworks, state: PaintState) -> NDArray[np.uint8]:
+def finish(networks: Painting, state: PaintState) -> NDArray[np.uint8]:
     """Latents to pictures [B, H, W, 3] uint8. Raises ValueError for a latent that is not finite."""
     x = state.solving.x
     if not torch.isfinite(x).all():
         raise ValueError("the latent is not finite: the weights or the sampling are broken")
-    image = networks.autoencoder.decode(x.to(networks.dtype)).float().clamp(-1, 1)
+    image = networks.decode(x.to(networks.dtype)).float().clamp(-1, 1)
     return ((image + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 @torch.inference_mode()
 def paint(
-    networks: TextToImageNetworks,
+    networks: Painting,
     prompts: Sequence[str],
     seeds: Sequence[int],
     sampling: Sampling,
     *,
     negative_prompt: str = "",
+    size: tuple[int, int] = (0, 0),
     report: Report = silent,
 ) -> NDArray[np.uint8]:
     """The whole road: prompts and seeds to pictures [B, H, W, 3] uint8."""
-    state = prepare(networks, prompts, seeds, sampling, negative_prompt)
+    state = prepare(networks, prompts, seeds, sampling, negative_prompt, size)
     while not state.done:
         state = step(networks, state)
         report(Progress(state.step, len(state.table)))

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from diptych.data.scenes.judge import Verdict, check
 from diptych.evaluation.scenes.prompts import Prompt
 from diptych.foundation.progress import Progress, Report, silent
-from diptych.pipelines.text_to_image import Sampling, TextToImageNetworks, paint
+from diptych.pipelines.painter_networks import TextToImageNetworks
+from diptych.pipelines.text_to_image import Sampling, paint
 
 _ROWS = 50
 

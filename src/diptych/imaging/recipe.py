@@ -25,14 +25,15 @@ _KEY = "diptych"
 
 @dataclass(frozen=True, kw_only=True)
 class PictureRecipe:
-    """All that decides the pixels. `model_hash`: the first 10 digits of the weights' SHA-256."""
+    """All that decides the pixels. `shift` is a flow's, None for other paths; `model_hash`: the
+    first 10 digits of the weights' SHA-256."""
 
     prompt: str
     negative_prompt: str
     seed: int
     steps: int
     guidance: float
-    shift: float
+    shift: float | None
     width: int
     height: int
     model: str

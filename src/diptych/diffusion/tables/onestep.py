@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from math import floor, isinf, sqrt
+from math import floor, inf, isinf, sqrt
 
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.paths import Node, Path
@@ -59,14 +59,17 @@ def ddpm_large(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
     return table(entries, prediction)
 
 
-def consistency(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
+def consistency(path: Path, nodes: Sequence[Node], prediction: str, *, kept: float = 0.0) -> Table:
     """Multistep consistency sampling (Song et al., 2023, algorithm 1): the picture at once, then
-    noise of the next level on it."""
-    steps = itertools.pairwise(nodes)
-    return table(
-        ((row(to_x0(prediction, s), stored=[t.alpha], noise=t.sigma), s, t) for s, t in steps),
-        prediction,
-    )
+    noise up to the next level on it. `kept`: the ratio of noise that networks of theirs, trained
+    down to it, leave on their picture."""
+    if not 0 <= kept < inf:
+        raise InvalidValue(f"{kept} is no noise ratio.", do="Choose 0, or the smallest trained.")
+    entries: list[Entry] = []
+    for s, t in itertools.pairwise(nodes):
+        noise = sqrt(max(0.0, t.sigma**2 - (t.alpha * kept) ** 2))
+        entries.append((row(to_x0(prediction, s), stored=[t.alpha], noise=noise), s, t))
+    return table(entries, prediction)
 
 
 def lcm(

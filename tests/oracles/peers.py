@@ -34,10 +34,8 @@ SEED = 7
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 VP = vp_of_betas(scaled_linear_betas())
 FLOW = FlowPath(time_scale=1000)
-# Even in lambda, and its betas.
+# Even in lambda.
 EVEN = VariancePreserving(tuple(map(float, np.exp(np.linspace(-3, 2.5, 37)))))
-KEPT = [1.0, *(1 / (1 + rho**2) for rho in EVEN.rhos)]
-EVEN_BETAS = {"num_train_timesteps": 37, "trained_betas": [1 - b / a for a, b in pairwise(KEPT)]}
 PREDICTED = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 
 
@@ -155,6 +153,15 @@ def made(kind: type, steps: int, *, betas: dict[str, Any] = SD, **options: Any) 
     peer = kind(**betas, **options)
     peer.set_timesteps(steps)
     return peer
+
+
+def betas_of(path: VariancePreserving) -> dict[str, Any]:
+    """What makes a path theirs."""
+    kept = [1.0, *(1 / (1 + rho**2) for rho in path.rhos)]
+    return {
+        "num_train_timesteps": path.steps,
+        "trained_betas": [1 - b / a for a, b in pairwise(kept)],
+    }
 
 
 def vp(rho: float, time: float) -> Node:

@@ -24,11 +24,11 @@ from diffusers import (
 )
 from peers import (
     EVEN,
-    EVEN_BETAS,
     FLOW,
     PREDICTED,
     VP,
     Case,
+    betas_of,
     called,
     check,
     flow,
@@ -185,13 +185,13 @@ def test_dpmpp_2s_is_their_singlestep_on_an_even_list(prediction: str):
         at = of_sigmas()(peer)
         return [*at[0:-1:2], at[-1]]
 
-    make = partial(made, DPMSolverSinglestepScheduler, 9, betas=EVEN_BETAS, solver_order=2,
+    make = partial(made, DPMSolverSinglestepScheduler, 9, betas=betas_of(EVEN), solver_order=2,
                    prediction_type=PREDICTED[prediction], lower_order_final=True)  # fmt: skip
     check(Case(make, "dpmpp-2s", nodes, prediction, EVEN, unit=0.1))
 
 
 def singlestep(order: int, kind: str, prediction: str) -> Case:
-    make = partial(made, DPMSolverSinglestepScheduler, 12, betas=EVEN_BETAS, solver_order=order,
+    make = partial(made, DPMSolverSinglestepScheduler, 12, betas=betas_of(EVEN), solver_order=order,
                    solver_type=kind, algorithm_type="dpmsolver",
                    final_sigmas_type="sigma_min", prediction_type=PREDICTED[prediction],
                    **FULL)  # fmt: skip

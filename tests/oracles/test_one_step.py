@@ -26,6 +26,7 @@ from diffusers import (
 from peers import (
     FLOW,
     PREDICTED,
+    SD,
     VP,
     Case,
     called,
@@ -119,7 +120,17 @@ FLOWS = [
         "consistency", of_sigmas(flow), "velocity", FLOW, noisy=True,
     ),
 ]  # fmt: skip
+
+
+def lcm_near_data() -> Any:
+    """Times at which its boundary is felt."""
+    peer = LCMScheduler(**SD)
+    peer.set_timesteps(timesteps=[999, 400, 8, 2, 1], original_inference_steps=1000)
+    return peer
+
+
 FEW = [
+    Case(lcm_near_data, "lcm", of_times(), noisy=True),
     *(
         Case(
             partial(made, LCMScheduler, 4, prediction_type=PREDICTED[prediction]),

@@ -271,7 +271,8 @@ def test_22_no_noise_is_left_on_the_picture():
                 table = table_of(name, path, nodes_of(spacing, path, 10), prediction)
             except InvalidValue:
                 continue
-            assert table.rows[-1, N] == 0 and table.after[-1].sigma == 0
+            last = table.after[-1]
+            assert last and last.sigma == 0 and table.rows[-1, N] == 0
 
 
 def test_23_beta_is_over_times():

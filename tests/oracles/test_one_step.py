@@ -39,7 +39,7 @@ from peers import (
 )
 
 from diptych.diffusion.paths import Node, VarianceExploding, cosine_betas, vp_of_betas
-from diptych.diffusion.predictions import edm
+from diptych.diffusion.predictions import Prediction
 from diptych.diffusion.spacings import nodes_of
 
 # Their grids call numpy in a way that numpy 2 warns of.
@@ -129,6 +129,24 @@ def lcm_near_data() -> Any:
     return peer
 
 
+def boundary(node: Node) -> tuple[float, float]:
+    """c_skip and c_out of consistency models, which are 1 and 0 at 0.002 (Song et al., 2023)."""
+    above = node.rho - 0.002
+    return 0.25 / (above**2 + 0.25), above * 0.5 / (node.rho**2 + 0.25) ** 0.5
+
+
+def said(node: Node) -> tuple[float, float]:
+    """The weights that make x0 = c_skip x + c_out out of it; alpha is 1 here."""
+    skip = boundary(node)[0]
+    return skip, (skip - 1) / node.sigma
+
+
+CONSISTENT = Prediction(
+    "consistent",
+    said,
+    factor=lambda n: -boundary(n)[1] / n.sigma,
+    scale=lambda n: 1 / (n.rho**2 + 0.25) ** 0.5,
+)
 FEW = [
     Case(lcm_near_data, "lcm", of_times(), noisy=True),
     *(
@@ -148,7 +166,8 @@ FEW = [
     ),
     Case(
         partial(made, CMStochasticIterativeScheduler, 6, betas={}, clip_denoised=False),
-        "consistency", of_sigmas(ve), edm(floor=0.002), VE, noisy=True,
+        "consistency", of_sigmas(ve), CONSISTENT, VE, noisy=True,
+        options={"kept": 0.002},
     ),
 ]  # fmt: skip
 EDM = [

@@ -61,8 +61,7 @@ def ddpm_large(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
 
 def consistency(path: Path, nodes: Sequence[Node], prediction: str, *, kept: float = 0.0) -> Table:
     """Multistep consistency sampling (Song et al., 2023, algorithm 1): the picture at once, then
-    noise up to the next level on it. `kept`: the ratio of noise that networks of theirs, trained
-    down to it, leave on their picture."""
+    noise up to the next level. `kept`: the ratio of noise that their networks leave on it."""
     if not 0 <= kept < inf:
         raise InvalidValue(f"{kept} is no noise ratio.", do="Choose 0, or the smallest trained.")
     entries: list[Entry] = []

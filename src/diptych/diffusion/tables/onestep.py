@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from math import floor, inf, isinf, sqrt
+from math import floor, isinf, sqrt
 
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.paths import Node, Path
@@ -62,11 +62,10 @@ def ddpm_large(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
 def consistency(path: Path, nodes: Sequence[Node], prediction: str, *, kept: float = 0.0) -> Table:
     """Multistep consistency sampling (Song et al., 2023, algorithm 1): the picture at once, then
     noise up to the next level. `kept`: the ratio of noise that their networks leave on it."""
-    if not 0 <= kept < inf:
-        raise InvalidValue(f"{kept} is no noise ratio.", do="Choose 0, or the smallest trained.")
+    left = path.node(kept).rho  # refuses what is no ratio of the path
     entries: list[Entry] = []
     for s, t in itertools.pairwise(nodes):
-        noise = sqrt(max(0.0, t.sigma**2 - (t.alpha * kept) ** 2))
+        noise = sqrt(max(0.0, t.sigma**2 - (t.alpha * left) ** 2))
         entries.append((row(to_x0(prediction, s), stored=[t.alpha], noise=noise), s, t))
     return table(entries, prediction)
 

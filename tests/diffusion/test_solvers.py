@@ -23,7 +23,7 @@ from benchmarks.solver_orders import (
     fails,
     variance_error,
 )
-from diptych.diffusion.kernel import Table, begin, step
+from diptych.diffusion.kernel import C, N, Table, begin, step
 from diptych.diffusion.paths import FlowPath, Node, VarianceExploding
 from diptych.diffusion.predictions import PREDICTIONS, edm, to_drift, to_x0
 from diptych.diffusion.solvers import ALIASES, SOLVERS, solver_named, table_of
@@ -172,11 +172,25 @@ def test_an_unknown_solver_is_refused_with_the_nearest():
     ("name", "options"),
     [("euler", {"eta": 0.5}), ("tcd", {"eta": 0.5}), ("unipc", {"order": 3}),
      ("ddim", {"eta": 1.5}), ("tcd", {"gamma": -1.0}), ("edm-stochastic", {"churn": -1.0}),
-     ("langevin", {"repeats": 0}), ("langevin", {"rate": 3.0})],
+     ("langevin", {"repeats": 0}), ("langevin", {"rate": 3.0}),
+     ("consistency", {"kept": -1.0})],
 )  # fmt: skip
 def test_options_that_mean_nothing_are_refused(name: str, options: dict[str, float]):
     with pytest.raises(InvalidValue):
         table_of(name, PATH, nodes_of("log-snr", PATH, 4), "eps", **options)
+
+
+def test_noise_that_a_consistency_network_keeps_is_not_added_again():
+    """With the rest put on, the variance at each level is the data's and the level's."""
+    path, kept, variance = VarianceExploding(), 0.3, 0.25
+    nodes = [path.node(rho) for rho in (5.0, 1.0, 0.4, 0.0)]
+    table = table_of("consistency", path, nodes, "x0", kept=kept)
+    spread = variance + 25.0
+    for row, s, t in zip(table.rows, nodes, nodes[1:], strict=False):
+        # The flow's own map of Gaussian data from s down to the level that is kept.
+        gain = ((variance + kept**2) / (variance + s.rho**2)) ** 0.5
+        spread = (row[C[0]] * gain) ** 2 * spread + row[N] ** 2
+        assert spread == pytest.approx(variance + max(t.rho, kept) ** 2, rel=1e-12)
 
 
 def test_a_step_of_langevin_keeps_the_right_distribution_nearly():

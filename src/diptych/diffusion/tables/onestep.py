@@ -59,14 +59,15 @@ def ddpm_large(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
     return table(entries, prediction)
 
 
-def consistency(path: Path, nodes: Sequence[Node], prediction: str) -> Table:
+def consistency(path: Path, nodes: Sequence[Node], prediction: str, *, kept: float = 0.0) -> Table:
     """Multistep consistency sampling (Song et al., 2023, algorithm 1): the picture at once, then
-    noise of the next level on it."""
-    steps = itertools.pairwise(nodes)
-    return table(
-        ((row(to_x0(prediction, s), stored=[t.alpha], noise=t.sigma), s, t) for s, t in steps),
-        prediction,
-    )
+    noise up to the next level. `kept`: the ratio of noise that their networks leave on it."""
+    left = path.node(kept).rho  # refuses what is no ratio of the path
+    entries: list[Entry] = []
+    for s, t in itertools.pairwise(nodes):
+        noise = sqrt(max(0.0, t.sigma**2 - (t.alpha * left) ** 2))
+        entries.append((row(to_x0(prediction, s), stored=[t.alpha], noise=noise), s, t))
+    return table(entries, prediction)
 
 
 def lcm(

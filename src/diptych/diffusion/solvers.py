@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from inspect import signature
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.paths import Node, Path
 from diptych.diffusion.predictions import Prediction
+from diptych.diffusion.spacings import falls
 from diptych.diffusion.tables import multistep, onestep, stages
 from diptych.diffusion.tables.unipc import unipc
 from diptych.foundation.errors import InvalidValue, unknown
@@ -30,33 +30,24 @@ class Solver:
 
 
 _ADAMS, _LMS, _DEIS = multistep.exponential_adams, multistep.lms, multistep.deis
+_DDIM, _DPM, _PUBLISHED = onestep.ddim, stages.dpm_solver, partial(_ADAMS, published=True)
 
 SOLVERS: dict[str, Solver] = {
-    "euler": Solver(partial(onestep.ddim, eta=0.0), 1, 1, "first order", rises=True),
-    "euler-ancestral": Solver(
-        partial(onestep.ddim, eta=1.0), 1, 1, "first order, fresh noise of the smaller variance"
-    ),
-    "ddim": Solver(onestep.ddim, 1, 1, "first order; eta from 0 (none) to 1 says how much noise"),
+    "euler": Solver(partial(_DDIM, eta=0.0), 1, 1, "first order", rises=True),
+    "euler-ancestral": Solver(partial(_DDIM, eta=1.0), 1, 1, "first order, fresh noise"),
+    "ddim": Solver(_DDIM, 1, 1, "first order; eta from 0 (none) to 1 says how much noise"),
     "ddpm-large": Solver(onestep.ddpm_large, 1, 1, "first order, fresh noise of larger variance"),
     "heun": Solver(stages.heun, 2, 2, "the trapezoidal rule of EDM", rises=True),
     "rk4": Solver(stages.rk4, 4, 4, "the classical Runge-Kutta method", rises=True),
     "edm-stochastic": Solver(
         stages.edm_stochastic, 2, 2, "Heun with noise put back; the order holds for inflate=1"
     ),
-    "dpm-solver-2": Solver(
-        partial(stages.dpm_solver, order=2), 2, 2, "DPM-Solver-2, singlestep", rises=True
-    ),
-    "dpm-solver-3": Solver(
-        partial(stages.dpm_solver, order=3), 3, 3, "DPM-Solver-3, singlestep", rises=True
-    ),
+    "dpm-solver-2": Solver(partial(_DPM, order=2), 2, 2, "DPM-Solver-2, singlestep", True),
+    "dpm-solver-3": Solver(partial(_DPM, order=3), 3, 3, "DPM-Solver-3, singlestep", True),
     "dpmpp-2s": Solver(stages.dpmpp_2s, 2, 2, "DPM-Solver++ 2S, singlestep"),
-    "dpmpp-2m": Solver(partial(_ADAMS, order=2, published=True), 2, 1, "DPM-Solver++ 2M"),
-    "dpmpp-3m": Solver(
-        partial(_ADAMS, order=3, published=True), 2, 1, "DPM-Solver++ 3M as published"
-    ),
-    "dpmpp-2m-sde": Solver(
-        partial(_ADAMS, order=2, published=True, noisy=True), 2, 1, "SDE-DPM-Solver++ 2M"
-    ),
+    "dpmpp-2m": Solver(partial(_PUBLISHED, order=2), 2, 1, "DPM-Solver++ 2M"),
+    "dpmpp-3m": Solver(partial(_PUBLISHED, order=3), 2, 1, "DPM-Solver++ 3M as published"),
+    "dpmpp-2m-sde": Solver(partial(_PUBLISHED, order=2, noisy=True), 2, 1, "SDE-DPM-Solver++ 2M"),
     "exp-ab2": Solver(partial(_ADAMS, order=2), 2, 1, "exponential Adams: 2M of the Heun kind"),
     "exp-ab3": Solver(partial(_ADAMS, order=3), 3, 1, "exponential Adams, corrected start"),
     "exp-ab4": Solver(partial(_ADAMS, order=4), 3, 1, "the same with four nodes"),
@@ -119,11 +110,9 @@ def table_of(
         if option not in known:
             has = f"It has: {', '.join(known)}." if known else "It has none."
             raise InvalidValue(f"The solver {name!r} has no option {option!r}.", do=has)
-    rhos = [node.rho for node in nodes]
-    falls = all(a > b for a, b in itertools.pairwise(rhos))
-    if len(rhos) < 2 or not (falls or all(a < b for a, b in itertools.pairwise(rhos))):
+    if len(nodes) < 2 or not (falls(nodes) or falls(nodes[::-1])):
         raise InvalidValue("The nodes must all fall or all rise, and be two or more.")
-    if not falls and not solver.rises:
+    if not falls(nodes) and not solver.rises:
         rising = ", ".join(key for key, one in SOLVERS.items() if one.rises)
         raise InvalidValue(f"The solver {name!r} only goes to data.", do=f"Choose {rising}.")
     return solver.build(path, nodes, prediction, **options)

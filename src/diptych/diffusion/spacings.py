@@ -101,7 +101,7 @@ def beta(
 def custom(path: Path, rhos: Sequence[float]) -> list[Node]:
     """Ratios of one's own, which all fall, or all rise to go from data to noise."""
     nodes = [path.node(rho) for rho in rhos]
-    if len(nodes) < 2 or not (_falls(nodes) or _falls(nodes[::-1])):
+    if len(nodes) < 2 or not (falls(nodes) or falls(nodes[::-1])):
         what = f"{len(nodes)} ratios of one's own do not all fall or all rise."
         raise InvalidValue(what, do="Give two or more in order.")
     return nodes
@@ -138,7 +138,7 @@ def nodes_of(name: str, path: Path, steps: int, **options: object) -> list[Node]
             what = f"The spacing {name!r} has no option {option!r}."
             raise InvalidValue(what, do=f"It has: {', '.join(known)}.")
     nodes = SPACINGS[name].build(path, steps, **options)
-    if not _falls(nodes):
+    if not falls(nodes):
         what = f"{steps} steps of {name!r} do not all go down on this path."
         raise InvalidValue(what, do="Take fewer steps, ends='data', or another spacing.")
     return nodes
@@ -212,5 +212,6 @@ def _refuse_more_than(path: Path, steps: int) -> None:
         raise InvalidValue(f"{steps} steps are more than the {path.steps} that were trained.")
 
 
-def _falls(nodes: Sequence[Node]) -> bool:
+def falls(nodes: Sequence[Node]) -> bool:
+    """Whether every node is nearer to data than the one before."""
     return all(a.rho > b.rho for a, b in itertools.pairwise(nodes))

@@ -24,6 +24,12 @@ def test_attention_is_softmax_over_what_may_be_seen():
     torch.testing.assert_close(attend(q, k, v, mask), scores.softmax(-1) @ v)
 
 
+def test_attention_in_float64_stays_in_float64():
+    q, k, v = (_drawn(2, 3, 5, 8, seed=i).double() for i in range(3))
+    out = (q @ k.mT / 8**0.5).softmax(-1) @ v
+    torch.testing.assert_close(attend(q, k, v), out, rtol=1e-13, atol=1e-13)
+
+
 def test_attention_stays_exact_under_autocast():
     q, k, v = (_drawn(2, 3, 40, 16, seed=i) for i in range(3))
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -15,6 +15,7 @@ from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
 from diptych.models.mmdit import MMDiT, MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
 from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
+from diptych.models.unet import UNet, UNetConfig
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
 
 Inputs = dict[str, Tensor]
@@ -82,6 +83,18 @@ def _dual_encoder(config: DualEncoderConfig, batch: int, seed: int) -> Inputs:
     return {"image": image} | _sentence(config.text, batch, draw)
 
 
+def _unet(config: UNetConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    vector = torch.randn(batch, config.vector_width, generator=draw)
+    return {
+        # Odd, so that a level on the way up is not twice the one below.
+        "x": torch.randn(batch, config.in_channels, 8, 7, generator=draw),
+        "t": 1000 * torch.rand(batch, generator=draw),
+        "context": torch.randn(batch, 5, config.context_width, generator=draw),
+        **({"vector": vector} if config.vector_width else {}),
+    }
+
+
 def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inputs:
     draw, size = _random(seed), config.vision.image_size
     return {
@@ -97,5 +110,6 @@ MODELS: dict[str, ModelEntry] = {
     "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),
     "painter": ModelEntry(PainterConfig, Painter, _painter),
     "text-encoder": ModelEntry(TextEncoderConfig, TextEncoder, _text_encoder),
+    "unet": ModelEntry(UNetConfig, UNet, _unet),
     "vision-language": ModelEntry(VisionLanguageConfig, VisionLanguage, _vision_language),
 }

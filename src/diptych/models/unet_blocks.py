@@ -1,0 +1,210 @@
+"""What the U-Nets of Stable Diffusion are built of: levels of residual blocks, with transformers
+in which the picture looks at itself and at the words (Rombach et al., 2022). Names of modules are
+those of the published folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, silu
+
+from diptych.nn.attention import attend, join_heads, split_heads
+from diptych.nn.blocks import RowLinear
+from diptych.nn.conv import Downsample, ResnetBlock, Upsample
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelShape:
+    """What the blocks of one level share; `depth` transformer blocks an attention (0: none)."""
+
+    width: int
+    depth: int
+    heads: int
+    context_width: int
+    linear_projection: bool
+    time_width: int
+    groups: int
+
+    def resnet(self, before: int) -> ResnetBlock:
+        """A residual block from `before` channels to the level's width."""
+        return ResnetBlock(before, self.width, time_width=self.time_width, groups=self.groups)
+
+    def attentions(self, count: int) -> nn.ModuleList:
+        """One spatial transformer for each of `count` residual blocks, or none at all."""
+        return nn.ModuleList(SpatialTransformer(self) for _ in range(count if self.depth else 0))
+
+
+class TimeEmbedding(nn.Module):
+    """Features [B, D] to what every block is told [B, T]."""
+
+    def __init__(self, features: int, width: int):
+        super().__init__()
+        self.linear_1, self.linear_2 = RowLinear(features, width), RowLinear(width, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, D] -> [B, T]"""
+        return self.linear_2(silu(self.linear_1(features)))
+
+
+class Attention(nn.Module):
+    """Queries from the picture, keys and values from the picture or the words; no biases but the
+    last."""
+
+    def __init__(self, width: int, heads: int, context_width: int):
+        super().__init__()
+        self.head_dim = width // heads
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k = nn.Linear(context_width, width, bias=False)
+        self.to_v = nn.Linear(context_width, width, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(width, width))
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """x [B, N, C], context [B, L, D] -> [B, N, C]"""
+        q, k, v = (
+            split_heads(part, self.head_dim)
+            for part in (self.to_q(x), self.to_k(context), self.to_v(context))
+        )
+        return self.to_out(join_heads(attend(q, k, v)))
+
+
+class GatedLinear(nn.Module):
+    """A linear map whose first half passes a gate made of the second (GEGLU, Shazeer, 2020)."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.proj = nn.Linear(width, 2 * hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, C] -> [B, N, hidden]"""
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """To four times the width and back."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        # Identity: the place of the dropout that the published files count.
+        self.net = nn.Sequential(
+            GatedLinear(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, C] -> [B, N, C]"""
+        return self.net(x)
+
+
+class TransformerBlock(nn.Module):
+    """The picture looks at itself, at the words, and thinks."""
+
+    def __init__(self, shape: LevelShape):
+        super().__init__()
+        width, heads = shape.width, shape.heads
+        self.norm1, self.attn1 = nn.LayerNorm(width), Attention(width, heads, width)
+        self.norm2, self.attn2 = nn.LayerNorm(width), Attention(width, heads, shape.context_width)
+        self.norm3, self.ff = nn.LayerNorm(width), FeedForward(width)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """x [B, N, C], context [B, L, D] -> [B, N, C]"""
+        h = self.norm1(x)
+        x = x + self.attn1(h, h)
+        x = x + self.attn2(self.norm2(x), context)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    """Transformer blocks over the cells of a picture, around a residual. SD 1 projects by 1x1
+    convolutions, later models by linear maps, which is the same in another shape."""
+
+    def __init__(self, shape: LevelShape):
+        super().__init__()
+        width = shape.width
+        self.linear = shape.linear_projection
+        self.norm = nn.GroupNorm(shape.groups, width, eps=1e-6)
+        self.proj_in = nn.Linear(width, width) if self.linear else nn.Conv2d(width, width, 1)
+        self.transformer_blocks = nn.ModuleList(TransformerBlock(shape) for _ in range(shape.depth))
+        self.proj_out = nn.Linear(width, width) if self.linear else nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """x [B, C, H, W], context [B, L, D] -> [B, C, H, W]"""
+        h = self.norm(x)
+        h = self.proj_in(_tokens(h)) if self.linear else _tokens(self.proj_in(h))
+        for block in self.transformer_blocks:
+            h = block(h, context)
+        h = _cells(self.proj_out(h), x) if self.linear else self.proj_out(_cells(h, x))
+        return x + h
+
+
+class DownBlock(nn.Module):
+    """One level on the way down."""
+
+    def __init__(self, before: int, shape: LevelShape, *, count: int, last: bool):
+        super().__init__()
+        widths = [before] + [shape.width] * (count - 1)
+        self.resnets = nn.ModuleList(shape.resnet(width) for width in widths)
+        self.attentions = shape.attentions(count)
+        self.downsamplers = nn.ModuleList() if last else nn.ModuleList([Downsample(shape.width)])
+
+    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> list[Tensor]:
+        """x [B, C, H, W], time [B, T], context [B, L, D] -> the state after each step"""
+        states: list[Tensor] = []
+        for number, resnet in enumerate(self.resnets):
+            x = resnet(x, time)
+            if self.attentions:
+                x = self.attentions[number](x, context)
+            states.append(x)
+        return states + [down(x) for down in self.downsamplers]
+
+
+class MidBlock(nn.Module):
+    """The lowest place."""
+
+    def __init__(self, shape: LevelShape):
+        super().__init__()
+        self.resnets = nn.ModuleList(shape.resnet(shape.width) for _ in range(2))
+        self.attentions = shape.attentions(1)
+
+    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
+        """x [B, C, H, W], time [B, T], context [B, L, D] -> [B, C, H, W]"""
+        x = self.resnets[0](x, time)
+        for attention in self.attentions:
+            x = attention(x, context)
+        return self.resnets[1](x, time)
+
+
+class UpBlock(nn.Module):
+    """One level on the way up; `before` and `beside` are the widths of what comes from below and
+    of the states that are joined, first joined first."""
+
+    def __init__(self, before: int, beside: list[int], shape: LevelShape, *, last: bool):
+        super().__init__()
+        below = [before] + [shape.width] * (len(beside) - 1)
+        self.resnets = nn.ModuleList(
+            shape.resnet(one + other) for one, other in zip(below, beside, strict=True)
+        )
+        self.attentions = shape.attentions(len(beside))
+        self.upsamplers = nn.ModuleList() if last else nn.ModuleList([Upsample(shape.width)])
+
+    def forward(self, x: Tensor, states: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
+        """x [B, C, H, W], time [B, T], context [B, L, D] -> [B, C', 2 H, 2 W]; takes its states
+        off the end of the list, and the size from the next, which may be odd"""
+        for number, resnet in enumerate(self.resnets):
+            x = resnet(torch.cat([x, states.pop()], dim=1), time)
+            if self.attentions:
+                x = self.attentions[number](x, context)
+        for up in self.upsamplers:
+            x = up(x, states[-1].shape[-2:])
+        return x
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, H * W, C]"""
+    return x.flatten(2).mT
+
+
+def _cells(tokens: Tensor, like: Tensor) -> Tensor:
+    """[B, H * W, C] -> [B, C, H, W] with the size of `like`"""
+    return tokens.mT.unflatten(2, like.shape[2:])

@@ -11,9 +11,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     """q [B, H, N, D], k and v [B, H, M, D], mask [B or 1, 1, N or 1, M] (True: may look).
 
     On a CPU, autocast would hand bfloat16 to a kernel that is three times slower than the
-    float32 one, so autocast is off inside; the result has the type of `v`.
+    float32 one, so autocast is off inside; the result has the type of `v`. float64 stays so.
     """
-    if q.device.type != "cpu":
+    if q.device.type != "cpu" or q.dtype == torch.float64:
         return scaled_dot_product_attention(q, k, v, attn_mask=mask)
     with torch.autocast("cpu", enabled=False):
         out = scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)

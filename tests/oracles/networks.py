@@ -1,0 +1,87 @@
+"""Networks of another library and ours with the same weights, and how far they are apart.
+
+Fresh networks are blind (scales of 1, biases and gates of 0), so everything is drawn anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import log
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    """Normal numbers, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def randomized(network: Module, seed: int = 0) -> Module:
+    """The network in float64: matrices N(0, 1 / fan in), vectors N(0, .3), the scales of norms
+    around 1."""
+    network.double().eval()
+    norms = [m for m in network.modules() if isinstance(m, nn.GroupNorm | nn.LayerNorm)]
+    scales = {id(norm.weight) for norm in norms}
+    with torch.no_grad():
+        for number, parameter in enumerate(network.parameters()):
+            values = drawn(*parameter.shape, seed=1000 * seed + number)
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 0
+            parameter.copy_(values * (fan_in**-0.5 if fan_in else 0.3))
+            if id(parameter) in scales:
+                parameter += 1
+    return network
+
+
+def twin(ours: Module, theirs: nn.Module) -> Module:
+    """Our network with their weights, name by name."""
+    ours.double().eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    return ours
+
+
+class ExactTimes(nn.Module):
+    """Their features of a time, which they round to float32 on the way, in float64."""
+
+    def __init__(self, width: int, shift: float = 0.0):
+        super().__init__()
+        self.width, self.shift = width, shift
+
+    def forward(self, t: Tensor) -> Tensor:
+        half = self.width // 2
+        powers = torch.arange(half, dtype=torch.float64) / (half - self.shift)
+        angles = t.double()[:, None] * torch.exp(-log(1e4) * powers)
+        return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def apart(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference relative to the largest value."""
+    assert ours.shape == theirs.shape
+    return float((ours.double() - theirs.double()).abs().max() / theirs.double().abs().max())
+
+
+def all_apart(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
+    """The same for several outputs, the worst of them."""
+    return max(apart(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def gradients(run: Callable[[], Tensor], wanted: Sequence[Tensor]) -> list[Tensor]:
+    """Of one scalar that weighs every value of the output, with respect to what is wanted."""
+    out = run()
+    return list(torch.autograd.grad((out * drawn(*out.shape, seed=77)).sum(), list(wanted)))
+
+
+def gradients_apart(
+    ours: nn.Module, theirs: nn.Module, x: Tensor, weights: Sequence[str], run: Callable[..., Any]
+) -> float:
+    """`run(network, x)` gives the output; compares gradients of the input and of the weights."""
+    found = []
+    for network in (ours, theirs):
+        own = x.clone().requires_grad_(True)
+        wanted = [own, *(network.get_parameter(name) for name in weights)]
+        found.append(gradients(lambda network=network, own=own: run(network, own), wanted))
+    return all_apart(*found)

@@ -21,7 +21,7 @@ HARD = [
     "e\u0301 \u00e9 A\u030a \u212b \u1100\u1161 ä̈",
     "a\u00a0b\u3000c\u200bd\u2028e\x85f\x0bg\x1ch\ufeffi\x00j\x07",
     "👩‍👩‍👧‍👦 🇯🇵 1️⃣ ❤️ 😀!!!???…",
-    "(word:1.3) [x] {y} <|start|> <|endoftext|> a<|endoftext|>b <|STARTOFTEXT|>",
+    "(word:1.3) [x] {y} <|start|> <|endoftext|> a<|endoftext|>b <|STARTOFTEXT|>!",
     "\\(escaped\\) a_b-c/d\\e #tag @name $5 100% ~` ^ |",
     "\ud7ff\ue000\uffff\U0010ffff\U000e0041",
     "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 ＦＵＬＬ　ｗｉｄｔｈ ①②③ हिन्दी ไทย العربية 한국어",

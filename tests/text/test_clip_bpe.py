@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
 
 from diptych.foundation.errors import Unreadable
 from diptych.text.clip_bpe import END, START, ClipTokenizer, vocabulary_of
@@ -68,6 +69,8 @@ def test_tokens_say_where_they_stand(text: str):
 def test_the_numbers_are_clips():
     found = vocabulary_of(merges())
     assert (found["!"], found["a"], found["!</w>"], found["a</w>"]) == (0, 64, 256, 320)
+    letters = set(pre_tokenizers.ByteLevel.alphabet())
+    assert set(list(found)[:256]) == letters == {word[:-4] for word in list(found)[256:512]}
     assert found["th"] == 512 and list(found.values()) == list(range(len(found)))
     assert found[START] + 1 == found[END] == len(found) - 1
 

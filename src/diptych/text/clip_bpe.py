@@ -119,9 +119,8 @@ def _built(
     except Exception as error:  # the library raises bare exceptions of its own
         raise Unreadable(f"Merges and vocabulary do not fit: {error}.", do=_AGAIN) from error
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    # What is no word is dropped, so every run of white space is one gap.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True),

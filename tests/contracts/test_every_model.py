@@ -34,8 +34,13 @@ def drawn(name: str) -> tuple[nn.Module, Any]:
 
 def outputs(network: nn.Module, inputs: dict[str, Tensor]) -> list[Tensor]:
     """The tensors that a network gives back, in order."""
-    out = network(**inputs)
-    return [part for part in (out if isinstance(out, tuple | list) else [out]) if part is not None]
+    return _flat(network(**inputs))
+
+
+def _flat(out: Any) -> list[Tensor]:
+    if isinstance(out, tuple | list):
+        return [part for inner in out for part in _flat(inner)]
+    return [] if out is None else [out]
 
 
 @every_model

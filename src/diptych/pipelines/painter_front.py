@@ -18,8 +18,8 @@ from diptych.foundation.version import __version__
 from diptych.imaging.recipe import PictureRecipe
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_text_to_image
-from diptych.pipelines.reference import folder_of
 from diptych.pipelines.painter_networks import TextToImageNetworks
+from diptych.pipelines.reference import folder_of
 from diptych.pipelines.text_to_image import Sampling, paint
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import pi
+from math import log, pi
 
 import torch
 from torch import Tensor
@@ -42,3 +42,22 @@ def sine_features(values: Tensor, width: int, *, period: float, octaves: float) 
     rates = 2 ** torch.linspace(0, octaves, half, device=values.device)
     angles = (2 * pi / period) * values.float()[:, None] * rates
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def timestep_features(values: Tensor, width: int, kind: torch.dtype = torch.float32) -> Tensor:
+    """values [...] -> cosines, then sines, [..., width] of type `kind`; times are 0..1000.
+
+    The positions of Vaswani et al. (2017), as diffusion networks use them for time (Ho et al.,
+    2020). Angles are float32 or finer whatever `kind` is: bfloat16 has no odd times above 256.
+    """
+    half = width // 2
+    wide = torch.promote_types(kind, torch.float32)
+    steps = torch.arange(half, device=values.device, dtype=wide)
+    angles = values.to(wide)[..., None] * torch.exp(-log(10_000) * steps / half)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1).to(kind)
+
+
+def number_features(numbers: Tensor, width: int, kind: torch.dtype = torch.float32) -> Tensor:
+    """numbers [B, K] -> the features of each, side by side, [B, K * width]: sizes and crops
+    (SDXL; Podell et al., 2023, section 2.2)."""
+    return timestep_features(numbers, width, kind).flatten(1)

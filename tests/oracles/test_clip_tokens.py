@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
 from diptych.text.clip_bpe import END, ClipTokenizer
-from tests.tiny_clip import LEARNT_FROM, tiny_folder
+from diptych.text.prompts import plain, tokens_of
+from tests.tiny_clip import LEARNT_FROM, tiny_folder, tiny_tokenizer
 
 Pair = tuple[ClipTokenizer, CLIPTokenizer]
 HARD = [
@@ -84,3 +85,18 @@ def test_where_padding_is_a_word_it_stays_one(pair: Pair, tmp_path: Path):
     assert 0 in theirs(text, add_special_tokens=False).input_ids
     as_trained = pair[1](text, add_special_tokens=False).input_ids
     assert [token.number for token in ours.encode(text)] == as_trained and 0 not in as_trained[:3]
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXTS, st.integers(1, 8), st.booleans())
+def test_one_window_of_a_plain_prompt(pair: Pair, text: str, times: int, open_clip: bool):
+    """With all that follows the window in what is returned."""
+    theirs, prompt = pair[1], text * times
+    ours = tiny_tokenizer(pad="!") if open_clip else pair[0]
+    found = tokens_of(plain(prompt), ours, length=20, most=1)
+    wanted = theirs(prompt, padding="max_length", max_length=20, truncation=True).input_ids
+    whole = theirs(prompt, add_special_tokens=False).input_ids
+    # Theirs would read each `!` as padding, so theirs pads with the end mark.
+    filled = min(len(whole), 18) + 2
+    assert found.ids == ((*wanted[:filled], *[ours.pad] * (20 - filled)),)
+    assert bool(found.truncated) == (len(whole) > 18)

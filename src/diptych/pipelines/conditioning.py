@@ -1,0 +1,273 @@
+"""From a prompt to what a denoiser is given, for families that read words with CLIP.
+
+How families differ is data: a `TextRecipe` says which layers of which encoders are put together
+and how. The rest is the same for all: a prompt becomes chunks of 77 tokens (`text.prompts`), each
+chunk is encoded by itself, weights are applied, chunks follow each other on the token axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from diptych.foundation.errors import InvalidValue
+from diptych.models.clip_text import CLIPText, CLIPTextStates
+from diptych.nn.positions import number_features
+from diptych.text.clip_bpe import ClipTokenizer
+from diptych.text.prompts import Tokens, padded, parse, plain, tokens_of
+
+
+@dataclass(frozen=True)
+class Take:
+    """The states of an encoder's layer, -1 the last, with its final norm after it or not."""
+
+    encoder: str
+    layer: int = -1
+    norm: bool = False
+
+
+@dataclass(frozen=True)
+class Cat:
+    """Side by side on an axis: -1 channels, -2 tokens."""
+
+    axis: int
+    parts: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Zeros behind, up to `width` channels."""
+
+    width: int
+    part: Source
+
+
+Source = Take | Cat | Pad
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextRecipe:
+    """`pooled`: encoders whose vectors of the whole text are put side by side, projected where
+    they have a projection. `sizes`: the numbers that the denoiser is told beside (`size_vector`).
+    `zeros`: without a negative prompt the other side is zeros, not the empty text."""
+
+    sequence: Source
+    pooled: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
+    zeros: bool = False
+
+
+_SIZES = ("original", "crop")
+TEXT_RECIPES: dict[str, TextRecipe] = {
+    "sd1": TextRecipe(sequence=Take("clip_l", -1, norm=True)),
+    # Of 24 layers the folders hold the first 23: their last is the last but one.
+    "sd2": TextRecipe(sequence=Take("clip_h", -1, norm=True)),
+    "sdxl": TextRecipe(
+        sequence=Cat(-1, (Take("clip_l", -2), Take("clip_g", -2))),
+        pooled=("clip_g",),
+        sizes=(*_SIZES, "target"),
+        zeros=True,
+    ),
+    "sdxl-refiner": TextRecipe(
+        sequence=Take("clip_g", -2), pooled=("clip_g",), sizes=(*_SIZES, "aesthetic")
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ClipEncoder:
+    """A text transformer, in evaluation mode, and the tokenizer that belongs to it."""
+
+    network: CLIPText
+    tokenizer: ClipTokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How prompts are read. Raises InvalidValue for values that mean nothing.
+
+    `clip_skip`: how many layers less, of every encoder, in both prompts. `syntax`: whether
+    brackets weigh and BREAK breaks. `mean_restored`: see `weighted`. `most`: chunks at most, the
+    rest is returned as truncated; None: as many as the prompt takes.
+    """
+
+    clip_skip: int = 0
+    syntax: bool = True
+    mean_restored: bool = True
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.clip_skip < 0:
+            raise InvalidValue(f"clip_skip={self.clip_skip} is no number of layers.", do="Take 0.")
+        if self.most is not None and self.most < 1:
+            raise InvalidValue(f"most={self.most} leaves no chunk.", do="Choose 1 or more.")
+
+
+@dataclass(frozen=True)
+class TextCond:
+    """One row of conditioning: `sequence` [1, L, D], L a multiple of 77; `pooled` [1, P] or None;
+    `truncated`: the text that found no room, empty if all did."""
+
+    sequence: Tensor
+    pooled: Tensor | None
+    truncated: str = ""
+
+
+_States = Callable[[str, tuple[int, ...]], CLIPTextStates]
+_PLAIN_READING = Reading()
+
+
+@torch.no_grad()
+def condition(
+    encoders: Mapping[str, ClipEncoder],
+    recipe: TextRecipe,
+    prompt: str,
+    negative_prompt: str | None = None,
+    reading: Reading = _PLAIN_READING,
+) -> tuple[TextCond, TextCond]:
+    """A prompt and what to keep away from, of one length: the shorter has empty chunks behind.
+
+    Each chunk is encoded alone, so the bits depend on nothing but this pair. Raises InvalidValue
+    for a `clip_skip` beyond the encoder, or weights beyond all numbers.
+    """
+    no_negative = negative_prompt is None and recipe.zeros
+    texts = [prompt] if no_negative else [prompt, negative_prompt or ""]
+    found = [_tokens(encoders, recipe, text, reading) for text in texts]
+    chunks = max(tokens.chunks for side in found for tokens in side.values())
+    known: dict[tuple[str, tuple[int, ...]], CLIPTextStates] = {}
+
+    def states(name: str, ids: tuple[int, ...]) -> CLIPTextStates:
+        """Of one chunk, [1, 77]; the empty one comes often."""
+        if (name, ids) not in known:
+            network = encoders[name].network
+            device = network.final_layer_norm.weight.device
+            known[name, ids] = network(torch.tensor([ids], device=device))
+        return known[name, ids]
+
+    conds = []
+    for side in found:
+        full = {name: padded(t, chunks, encoders[name].tokenizer) for name, t in side.items()}
+        conds.append(_cond(encoders, recipe, full, reading, states))
+    if no_negative:
+        pooled = None if conds[0].pooled is None else torch.zeros_like(conds[0].pooled)
+        conds.append(TextCond(torch.zeros_like(conds[0].sequence), pooled))
+    return conds[0], conds[1]
+
+
+def weighted(z: Tensor, weights: Sequence[float], mean_restored: bool) -> Tensor:
+    """z [1, L, D], the states of one chunk, times the weights of its L tokens.
+
+    The rule is AUTOMATIC1111's "Original" (`modules/sd_emphasis.py`): then all of the chunk is
+    scaled so that the mean of its numbers is what it was; without `mean_restored` it is "No
+    norm". That mean has no meaning, but the pictures of many people hang on it. Where it is near
+    zero, as in the penultimate layers of SDXL, the scaling can be large: then go without.
+    """
+    if all(weight == 1 for weight in weights):
+        return z
+    wide = z.to(torch.promote_types(z.dtype, torch.float32))
+    scaled = wide * wide.new_tensor(weights)[:, None]
+    mean = scaled.mean()
+    if mean_restored and mean != 0:
+        scaled = scaled * (wide.mean() / mean)
+    return scaled.to(z.dtype)
+
+
+def size_vector(pooled: Tensor, numbers: Sequence[float], width: int = 256) -> Tensor:
+    """pooled [1, P] and K numbers, each as `width` waves -> [1, P + K * width], SDXL's vector."""
+    told = torch.tensor([numbers], device=pooled.device)
+    return torch.cat([pooled, number_features(told, width, pooled.dtype)], dim=-1)
+
+
+def size_numbers(
+    recipe: TextRecipe,
+    target: tuple[int, int],
+    *,
+    original: tuple[int, int] | None = None,
+    crop: tuple[int, int] = (0, 0),
+    aesthetic: float = 6.0,
+) -> tuple[float, ...]:
+    """What SDXL is told of a picture (Podell et al., 2023, section 2.2), in the network's order.
+
+    `target` (width, height) of the picture; `original`: as if it had been so large before it was
+    scaled (if not said: as large as it is); `crop` (left, top): and cut so. The refiner is told an
+    `aesthetic` score instead of `target`; for the negative prompt 2.5 is usual.
+    """
+    said: dict[str, tuple[float, ...]] = {
+        "original": (original or target)[::-1],
+        "crop": crop[::-1],
+        "target": target[::-1],
+        "aesthetic": (aesthetic,),
+    }
+    return tuple(float(number) for name in recipe.sizes for number in said[name])
+
+
+def _tokens(
+    encoders: Mapping[str, ClipEncoder], recipe: TextRecipe, text: str, reading: Reading
+) -> dict[str, Tokens]:
+    parts = parse(text) if reading.syntax else plain(text)
+    return {
+        name: tokens_of(
+            parts,
+            encoders[name].tokenizer,
+            length=encoders[name].network.config.length,
+            most=reading.most,
+        )
+        for name in dict.fromkeys([*_encoders_of(recipe.sequence), *recipe.pooled])
+    }
+
+
+def _encoders_of(source: Source) -> list[str]:
+    if isinstance(source, Take):
+        return [source.encoder]
+    parts = source.parts if isinstance(source, Cat) else (source.part,)
+    return [name for part in parts for name in _encoders_of(part)]
+
+
+def _cond(
+    encoders: Mapping[str, ClipEncoder],
+    recipe: TextRecipe,
+    tokens: Mapping[str, Tokens],
+    reading: Reading,
+    states: _States,
+) -> TextCond:
+    """One prompt, all of its tokens given."""
+
+    def made(source: Source) -> Tensor:
+        if isinstance(source, Cat):
+            return torch.cat([made(part) for part in source.parts], dim=source.axis)
+        if isinstance(source, Pad):
+            part = made(source.part)
+            return pad(part, (0, source.width - part.shape[-1]))
+        network, found = encoders[source.encoder].network, tokens[source.encoder]
+        layer = _layer(source, network, reading.clip_skip)
+        chunks = []
+        for ids, weights in zip(found.ids, found.weights, strict=True):
+            z = states(source.encoder, ids).layers[layer]
+            z = network.final_layer_norm(z) if source.norm else z
+            chunks.append(weighted(z, weights, reading.mean_restored))
+        return torch.cat(chunks, dim=1)
+
+    # The first chunk's, where a prompt has many: the text begins there.
+    whole = [states(name, tokens[name].ids[0]) for name in recipe.pooled]
+    vectors = [one.pooled if one.projected is None else one.projected for one in whole]
+    return TextCond(
+        made(recipe.sequence),
+        torch.cat(vectors, dim=-1) if vectors else None,
+        max((found.truncated for found in tokens.values()), key=len),
+    )
+
+
+def _layer(source: Take, network: CLIPText, skip: int) -> int:
+    """The layer's place among the states, counted from the last. Raises InvalidValue."""
+    most = network.config.depth + source.layer
+    if skip > most:
+        raise InvalidValue(
+            f"clip_skip={skip} leaves nothing of {source.encoder}, which has "
+            f"{network.config.depth} layers.",
+            do=f"Choose 0 to {most}.",
+        )
+    return source.layer - skip

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
+from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
 from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
 from diptych.models.mmdit import MMDiT, MMDiTConfig
@@ -39,6 +40,14 @@ def _autoencoder(config: AutoencoderKLConfig, batch: int, seed: int) -> Inputs:
     return {
         "image": torch.randn(batch, config.image_channels, 32, 32, generator=draw),
         "noise": torch.randn(batch, config.latent_channels, 4, 4, generator=draw),
+    }
+
+
+def _autoencoder_sd(config: AutoencoderSDConfig, batch: int, seed: int) -> Inputs:
+    draw, cells = _random(seed), 32 // 2 ** (len(config.widths) - 1)
+    return {
+        "image": torch.randn(batch, config.image_channels, 32, 32, generator=draw),
+        "noise": torch.randn(batch, config.latent_channels, cells, cells, generator=draw),
     }
 
 
@@ -105,6 +114,7 @@ def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inp
 
 MODELS: dict[str, ModelEntry] = {
     "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
+    "autoencoder-sd": ModelEntry(AutoencoderSDConfig, AutoencoderSD, _autoencoder_sd),
     "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
     "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),
     "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),

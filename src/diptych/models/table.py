@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
+from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
 from diptych.models.clip_text import CLIPText, CLIPTextConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
 from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
@@ -48,6 +49,14 @@ def _clip_text(config: CLIPTextConfig, batch: int, seed: int) -> Inputs:
     tokens = torch.randint(config.eos, (batch, length), generator=draw)
     ends = torch.randint(2, length, (batch, 1), generator=draw)
     return {"tokens": torch.where(torch.arange(length) < ends, tokens, config.eos)}
+
+
+def _autoencoder_sd(config: AutoencoderSDConfig, batch: int, seed: int) -> Inputs:
+    draw, cells = _random(seed), 32 // 2 ** (len(config.widths) - 1)
+    return {
+        "image": torch.randn(batch, config.image_channels, 32, 32, generator=draw),
+        "noise": torch.randn(batch, config.latent_channels, cells, cells, generator=draw),
+    }
 
 
 def _mlp_flow(config: MLPFlowConfig, batch: int, seed: int) -> Inputs:
@@ -114,6 +123,7 @@ def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inp
 MODELS: dict[str, ModelEntry] = {
     "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
     "clip-text": ModelEntry(CLIPTextConfig, CLIPText, _clip_text),
+    "autoencoder-sd": ModelEntry(AutoencoderSDConfig, AutoencoderSD, _autoencoder_sd),
     "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
     "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),
     "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad, silu
+from torch.nn.functional import conv2d, interpolate, pad, silu
 
 from diptych.nn.blocks import RowLinear
 
@@ -70,8 +71,40 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """[B, C, H, W] -> [B, C, *size]; twice the size if none is given"""
-        height, width = size or (2 * x.shape[2], 2 * x.shape[3])
-        return self.conv(interpolate(x, size=(height, width), mode="nearest"))
+        height, width = x.shape[2:]
+        # What an adapter or a quantizer has put in the convolution's place is to be called.
+        plain = type(self.conv) is nn.Conv2d
+        if plain and size is None and height * width >= _FOLDED_FROM:
+            return _folded(x, self.conv)
+        larger = size or (2 * height, 2 * width)
+        return self.conv(interpolate(x, size=larger, mode="nearest"))
+
+
+# Below, adding up kernels costs more than it saves (measured with 640 and 1280 channels).
+_FOLDED_FROM = 32 * 32
+
+
+def _folded(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Nearest neighbours and convolution in one, [B, C, H, W] -> [B, D, 2 H, 2 W].
+
+    Of three neighbours in the doubled picture two are the same cell, so their weights are added
+    up first: four 2x2 kernels, one for each corner of a cell, 4/9 of the multiplications and no
+    doubled picture (Shi et al., 2016, the other way round).
+    """
+    rows, height, width = len(x), *x.shape[2:]
+    size = (rows, conv.out_channels, 2 * height, 2 * width)
+    out = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    for top, band in enumerate(_halves(conv.weight, dim=2)):
+        for left, kernel in enumerate(_halves(band, dim=3)):
+            part = conv2d(x, kernel, conv.bias, padding=1)
+            out[:, :, top::2, left::2] = part[:, :, top : top + height, left : left + width]
+    return out
+
+
+def _halves(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Three weights along `dim` -> the two that the first and the second half of a cell need."""
+    before, here, after = weight.unbind(dim)
+    return torch.stack([before, here + after], dim), torch.stack([before + here, after], dim)
 
 
 def _conv(before: int, after: int) -> nn.Conv2d:

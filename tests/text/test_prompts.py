@@ -122,6 +122,15 @@ def test_escaped_text_is_itself(text: str):
     assert "".join(piece.text for piece in parse(written(plain(text)))[0]) == text
 
 
+@pytest.mark.parametrize(
+    "prompt", [" " * 100_000 + "a", "a:" + "1" * 100_000, ": " * 50_000, "(a) BREAK" * 9_000]
+)
+@pytest.mark.timeout(10)
+def test_a_malicious_prompt_takes_no_longer(prompt: str):
+    """By backtracking each of these would take minutes."""
+    assert parse(prompt)
+
+
 def test_weights_beyond_all_numbers_are_refused():
     with pytest.raises(InvalidValue, match="'a'"):
         parse("(" * 8000 + "a")

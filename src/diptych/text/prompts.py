@@ -24,8 +24,9 @@ from diptych.text.clip_bpe import ClipTokenizer
 
 LENGTH = 77  # start, 75 tokens, end
 _FACTOR = 1.1
+# Each alternative takes time in proportion to what it matches, however a prompt is made.
 _SIGN = re.compile(
-    r"\\BREAK\b|\\[\\()\[\]]|\s*\bBREAK\b\s*|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)|[()\[\]]"
+    r"\\BREAK\b|\\[\\()\[\]]|\bBREAK\b\s*|:\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)|[()\[\]]"
 )
 _LITERAL = re.compile(r"\bBREAK\b|[\\()\[\]]")
 
@@ -73,15 +74,17 @@ def parse(prompt: str) -> tuple[Part, ...]:
     opened: dict[str, list[int]] = {"(": [], "[": []}
     end = 0
     for sign in _SIGN.finditer(prompt):
-        runs += [prompt[end : sign.start()]] if sign.start() > end else []
-        mark, end = sign.group(), sign.end()
+        mark, text, end = sign.group(), prompt[end : sign.start()], sign.end()
+        breaks = mark.startswith("BREAK")
+        text = text.rstrip() if breaks else text
+        runs += [text] if text else []
         if mark in opened:
             opened[mark].append(len(runs))
         elif mark.endswith(")") and mark[0] != "\\" and opened["("]:
             spans.append((opened["("].pop(), len(runs), float(sign[1] or _FACTOR)))
         elif mark == "]" and opened["["]:
             spans.append((opened["["].pop(), len(runs), 1 / _FACTOR))
-        elif mark.strip() == "BREAK":
+        elif breaks:
             runs.append(None)
         else:
             runs.append(mark.removeprefix("\\"))

@@ -65,7 +65,7 @@ def show(
             prompts,
             claims,
             pictures,
-            [to_square(picture, painter.size) for picture in pictures],
+            [to_square(picture, painter.size[0]) for picture in pictures],
             captions,
             questions,
             answers,

@@ -3,6 +3,7 @@
 diptych models
 diptych models scenes-t2i
 diptych models mmdit --json
+diptych models inspect model.safetensors
 """
 
 from __future__ import annotations
@@ -20,11 +21,23 @@ SECTIONS: dict[str, str] = {
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="the model, network or recipe to tell about")
+    parser.add_argument(
+        "name", nargs="?", help="the model, network or recipe to tell about, or inspect"
+    )
+    parser.add_argument("path", nargs="?", help="with inspect: a .safetensors file or a folder")
+    parser.add_argument("--variant", metavar="NAME", default="", help="weights of a kind, as fp16")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: Namespace) -> int:
+    if args.name == "inspect":
+        return _inspect(args)
+    if args.path or args.variant:
+        from diptych.foundation.errors import InvalidValue
+
+        raise InvalidValue(
+            "A path and --variant belong to inspect.", do="diptych models inspect PATH"
+        )
     if args.name is None:
         listed = _listed()
         print(json.dumps(listed, indent=2) if args.json else _sections(listed))
@@ -37,6 +50,40 @@ def run(args: Namespace) -> int:
     if "config" in about:
         print(f"\n{json.dumps(about['config'], indent=2)}")
     return 0
+
+
+def _inspect(args: Namespace) -> int:
+    """What is in a file or folder, without reading a tensor; ends with 4 if it does not fit."""
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from diptych.checkpoints.load import found_in
+    from diptych.foundation.errors import InvalidValue
+
+    if not args.path:
+        raise InvalidValue("There is no path.", do="diptych models inspect model.safetensors")
+    reports = [found.report for found in found_in(Path(args.path), variant=args.variant)]
+    if args.json:
+        print(json.dumps([asdict(report) for report in reports], indent=2))
+    else:
+        print("\n\n".join(_told(report) for report in reports))
+    return 4 if any(report.problems for report in reports) else 0
+
+
+def _told(report: Any) -> str:
+    lines = [
+        f"{report.component}: {report.family}, layout {report.layout}, "
+        f"{report.parameters / 1e6:,.1f} M parameters, {', '.join(report.dtypes)}",
+        f"  applied {report.applied} of {report.total}",
+    ]
+    lines += [f"  assumed {key}: {value}" for key, value in report.assumed.items()]
+    if report.ignored:
+        some = ", ".join(report.ignored[:3]) + (", ..." if len(report.ignored) > 3 else "")
+        lines.append(f"  ignored {len(report.ignored)} that say nothing here: {some}")
+    lines += [f"  {problem.kind}: {problem.said}" for problem in report.problems[:20]]
+    if len(report.problems) > 20:
+        lines.append(f"  and {len(report.problems) - 20} more")
+    return "\n".join(lines)
 
 
 def _listed() -> dict[str, list[dict[str, Any]]]:

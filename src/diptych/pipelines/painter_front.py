@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from diptych.checkpoints.account import LoadReport
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.memory import keep_freed_memory
 from diptych.foundation.progress import Report, silent
@@ -18,9 +19,9 @@ from diptych.foundation.version import __version__
 from diptych.imaging.recipe import PictureRecipe
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_text_to_image
-from diptych.pipelines.painter_networks import TextToImageNetworks
 from diptych.pipelines.reference import folder_of
-from diptych.pipelines.text_to_image import Sampling, paint
+from diptych.pipelines.stable_diffusion_files import is_stable_diffusion, read_stable_diffusion
+from diptych.pipelines.text_to_image import Painting, Sampling, paint
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +31,15 @@ class TextToImage:
     """A model that paints. Holds no state between calls; threads may share it."""
 
     def __init__(
-        self, networks: TextToImageNetworks, sampling: Sampling, name: str, folder: Path | None
+        self,
+        networks: Painting,
+        sampling: Sampling,
+        name: str,
+        folder: Path | None,
+        reports: tuple[LoadReport, ...] = (),
     ):
         self.networks, self.sampling, self.name, self._folder = networks, sampling, name, folder
+        self.reports = reports
 
     @classmethod
     def load(
@@ -41,32 +48,51 @@ class TextToImage:
         *,
         device: str | None = None,
         dtype: str | torch.dtype | None = None,
+        variant: str = "",
+        allow: Sequence[str] = (),
+        report: Report = silent,
     ) -> TextToImage:
-        """A shipped name, a folder or a hub id.
+        """A shipped name, a folder, a .safetensors file or a hub id.
 
         The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
-        float32 on a CPU. Raises NotFound, Unreadable, InvalidValue.
+        float32 on a CPU. Of published folders and files `variant` chooses weights as `fp16`, and
+        `allow` names tensors that may be missing or of no use; `.reports` then has the account of
+        each component. Raises NotFound, Unreadable, InvalidValue.
         """
         keep_freed_memory()
         place = device_of(device)
         kind = dtype_of(dtype, place)
-        folder = folder_of(reference)
-        networks, sampling = read_text_to_image(folder)
+        path = folder_of(reference)
+        if is_stable_diffusion(path):
+            painting, sampling, reports = read_stable_diffusion(
+                path, kind, variant=variant, allow=allow, report=report
+            )
+            painting.to(place, kind)
+            return cls(painting, sampling, Path(reference).stem, path, reports)
+        if variant or allow:
+            raise InvalidValue(
+                f"{reference!r} is a folder of ours: it has no variants and lacks nothing.",
+                do="Leave variant and allow out.",
+            )
+        networks, sampling = read_text_to_image(path)
         networks.to(place, kind)
-        return cls(networks, sampling, Path(reference).name, folder)
+        return cls(networks, sampling, Path(reference).name, path)
 
     @property
-    def size(self) -> int:
-        """Width and height in pixels of the pictures."""
-        return self.networks.latent_size * self.networks.autoencoder.factor
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels of the model's own pictures."""
+        return self.networks.size
 
     @cached_property
     def model_hash(self) -> str:
         """The first ten digits of the SHA-256 over the weights' files."""
         digest = hashlib.sha256()
         if self._folder is not None:
-            for path in sorted(self._folder.rglob("*.safetensors")):
-                digest.update(path.read_bytes())
+            one = self._folder.is_file()
+            for path in [self._folder] if one else sorted(self._folder.rglob("*.safetensors")):
+                with path.open("rb") as file:
+                    while content := file.read(1 << 24):
+                        digest.update(content)
         return digest.hexdigest()[:10]
 
     def chosen(
@@ -109,35 +135,38 @@ class TextToImage:
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
-        self._check(prompts, seeds, width, height)
+        self._check(prompts, seeds)
         sampling = self.chosen(
             steps=steps, guidance=guidance, shift=shift, solver=solver, spacing=spacing, noise=noise
         )
+        own = self.size
+        size = (own[0] if width is None else width, own[1] if height is None else height)
+        if min(size) < 1:
+            raise InvalidValue(f"{size[0]} x {size[1]} is no size.", do="Choose 1 or more.")
         pixels = paint(
-            self.networks, prompts, seeds, sampling, negative_prompt=negative_prompt, report=report
-        )
+            self.networks, prompts, seeds, sampling,
+            negative_prompt=negative_prompt, size=size, report=report,
+        )  # fmt: skip
         pictures = [Image.fromarray(picture) for picture in pixels]
         for picture, text, number in zip(pictures, prompts, seeds, strict=True):
-            picture.info["recipe"] = self._recipe(text, negative_prompt, number, sampling)
+            picture.info["recipe"] = self._recipe(text, negative_prompt, number, sampling, size)
         return pictures[0] if isinstance(prompt, str) else pictures
 
-    def _check(
-        self, prompts: list[str], seeds: list[int], width: int | None, height: int | None
-    ) -> None:
+    def _check(self, prompts: list[str], seeds: list[int]) -> None:
         if not prompts or any(not text.strip() for text in prompts):
             raise InvalidValue("The prompt is empty.", do='Say what to paint: "a red circle".')
         if len(seeds) != len(prompts):
             raise InvalidValue(f"There are {len(prompts)} prompts and {len(seeds)} seeds.")
         if any(not 0 <= number < 2**63 for number in seeds):
             raise InvalidValue("A seed is out of range.", do="Choose 0 to 2**63 - 1.")
-        if (width or self.size) != self.size or (height or self.size) != self.size:
-            raise InvalidValue(
-                f"{width or self.size} x {height or self.size} is not offered.",
-                do=f"{self.name} paints {self.size} x {self.size}.",
-            )
 
     def _recipe(
-        self, prompt: str, negative_prompt: str, seed: int, sampling: Sampling
+        self,
+        prompt: str,
+        negative_prompt: str,
+        seed: int,
+        sampling: Sampling,
+        size: tuple[int, int],
     ) -> PictureRecipe:
         return PictureRecipe(
             prompt=prompt,
@@ -149,8 +178,8 @@ class TextToImage:
             solver=sampling.solver,
             spacing=sampling.spacing,
             noise=sampling.noise,
-            width=self.size,
-            height=self.size,
+            width=size[0],
+            height=size[1],
             model=self.name,
             model_hash=self.model_hash,
             version=__version__,

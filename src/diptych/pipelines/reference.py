@@ -1,4 +1,4 @@
-"""What a model is called: a shipped name, a folder, or a hub id."""
+"""What a model is called: a shipped name, a folder, a weight file, or a hub id."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ def shipped_folder(name: str) -> Path:
 
 
 def folder_of(reference: str) -> Path:
-    """The folder of a model. Raises NotFound naming the nearest shipped one."""
+    """The folder of a model, or its one file. Raises NotFound naming the nearest shipped one."""
     if reference in SHIPPED:
         return shipped_folder(reference)
-    if Path(reference).is_dir():
+    if Path(reference).exists():
         return Path(reference)
+    if reference.endswith((".safetensors", ".ckpt", ".gguf")):
+        raise NotFound(f"There is no file {reference!r}.")
     if _HUB_ID.fullmatch(reference) and not reference.startswith((".", "/")):
         return _from_hub(reference)
     raise unknown("model", reference, SHIPPED, see="A folder or a hub id owner/name will do too.")
@@ -41,7 +43,7 @@ def _from_hub(reference: str) -> Path:
         raise MissingExtra(
             "huggingface_hub is not installed.", do="Install diptych again."
         ) from error
-    wanted = ["*.json", "*.safetensors", "*.md"]
+    wanted = ["*.json", "*.safetensors", "*.txt", "*.md"]
     try:
         return Path(snapshot_download(reference, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

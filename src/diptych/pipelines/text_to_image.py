@@ -74,7 +74,8 @@ class Painting(Protocol):
     """What painting needs of a model, whatever its family: networks in evaluation mode, on one
     device, of one dtype."""
 
-    prediction: str
+    @property
+    def prediction(self) -> str: ...
 
     @property
     def dtype(self) -> torch.dtype:
@@ -83,6 +84,11 @@ class Painting(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels where nothing is said."""
+        ...
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move the networks, in place."""

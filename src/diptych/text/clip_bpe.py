@@ -4,6 +4,7 @@ each word marked `</w>`. `tokenizers` does the work; vocabulary and merges come 
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,6 +81,14 @@ class ClipTokenizer:
         }
         new = {word: number for word, number in added.items() if word not in vocabulary}
         return cls(vocabulary, merges, added=new, **names)
+
+    @classmethod
+    def published(cls, *, pad: str = END) -> ClipTokenizer:
+        """CLIP's own 49,408 words, which come with the package, for files that hold weights
+        alone; OpenCLIP has the same with `!` for `pad`."""
+        packed = Path(__file__).with_name("clip") / "merges.txt.gz"
+        merges = _merges(gzip.decompress(packed.read_bytes()).decode())
+        return cls(vocabulary_of(merges), merges, pad=pad)
 
     def __len__(self) -> int:
         return len(self.vocabulary)

@@ -1,0 +1,214 @@
+"""Which layout a header is in, decided from names and shapes alone.
+
+`LAYOUTS` is asked from the top; a file may hold several components, each below a prefix of its
+own. What is known and not built is refused by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from diptych.checkpoints.families import clip_text, sd_unet, sd_vae
+from diptych.checkpoints.header import Header
+from diptych.checkpoints.rules import Rule
+from diptych.foundation.errors import Unreadable
+from diptych.models.autoencoder_sd import AutoencoderSD
+from diptych.models.clip_text import CLIPText
+from diptych.models.unet import UNet
+
+Known = tuple[Any, dict[str, str]]  # a config, and what was assumed for it
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A component: its network, and its config from a folder's config.json."""
+
+    build: Callable[[Any], nn.Module]
+    of_json: Callable[[Mapping[str, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`marks`: names without which a header is not in this layout. `prefixes`: where the component
+    may begin in a file. `config`: from names and shapes below the prefix, `rules`: for it."""
+
+    name: str
+    component: str
+    marks: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    config: Callable[[Header], Known]
+    rules: Callable[[Any], Sequence[Rule]]
+    ignorable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component found in a file or folder: `header` of its tensors, which begin with `prefix`."""
+
+    component: str
+    layout: Layout
+    prefix: str
+    header: Header = field(repr=False)
+    config: Any
+    assumed: Mapping[str, str]
+
+
+# CLIP's own: the number that ends a text. A folder's tokenizer may say another.
+EOS = 49407
+KINDS: dict[str, Kind] = {
+    "unet": Kind(UNet, sd_unet.config_of_json),
+    "vae": Kind(AutoencoderSD, sd_vae.config_of_json),
+    "text_encoder": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
+}
+
+
+def _no_rules(config: Any) -> list[Rule]:
+    return []
+
+
+def _by_json(header: Header) -> Known:
+    raise Unreadable(
+        "A component's own file does not say all of its config.",
+        do="Name the folder that holds its config.json.",
+    )
+
+
+LAYOUTS: tuple[Layout, ...] = (
+    Layout(
+        "original",
+        "unet",
+        ("input_blocks.0.0.weight", "middle_block.1.norm.weight", "out.2.weight"),
+        ("model.diffusion_model.", ""),
+        sd_unet.config_of_original,
+        sd_unet.original_rules,
+    ),
+    Layout(
+        "folder",
+        "unet",
+        ("conv_in.weight", "mid_block.attentions.0.norm.weight", "conv_norm_out.weight"),
+        ("",),
+        _by_json,
+        _no_rules,
+    ),
+    Layout(
+        "original",
+        "vae",
+        ("encoder.down.0.block.0.norm1.weight", "decoder.mid.attn_1.q.weight"),
+        ("first_stage_model.", "vae.", ""),
+        sd_vae.config_of_original,
+        lambda config: sd_vae.original_rules(len(config.widths), config.blocks),
+    ),
+    Layout(
+        "folder of before 2023",
+        "vae",
+        ("encoder.down_blocks.0.resnets.0.norm1.weight",
+         "encoder.mid_block.attentions.0.query.weight"),
+        ("",),
+        _by_json,
+        lambda config: sd_vae.old_folder_rules(),
+    ),
+    Layout(
+        "folder",
+        "vae",
+        ("encoder.down_blocks.0.resnets.0.norm1.weight",
+         "encoder.mid_block.attentions.0.to_q.weight"),
+        ("",),
+        _by_json,
+        _no_rules,
+    ),
+    Layout(
+        "with text_model",
+        "text_encoder",
+        ("text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight"),
+        ("cond_stage_model.transformer.", "conditioner.embedders.0.transformer.", ""),
+        lambda header: clip_text.config_of_header(clip_text.unnested(header), EOS),
+        lambda config: clip_text.nested_rules(),
+        (r"text_model\.embeddings\.position_ids", r"logit_scale"),
+    ),
+    Layout(
+        "folder",
+        "text_encoder",
+        ("embeddings.token_embedding.weight", "final_layer_norm.weight"),
+        ("cond_stage_model.transformer.", ""),
+        lambda header: clip_text.config_of_header(header, EOS),
+        _no_rules,
+        (r"embeddings\.position_ids",),
+    ),
+)  # fmt: skip
+
+# Names that stand in whole-model files beside the components, and say nothing that is used.
+IGNORABLE = (
+    r"model_ema\..*", r".*num_batches_tracked", r"(log_one_minus_)?alphas_cumprod(_prev)?",
+    r"betas", r"(sqrt|log|posterior)_.*", r"lvlb_weights", r"scale_factor", r"v_pred", r"ztsnr",
+)  # fmt: skip
+
+# Known by one name, and not built here yet.
+_UNBUILT: dict[str, str] = {
+    "double_blocks.0.img_attn.qkv.weight": "FLUX",
+    "single_transformer_blocks.0.attn.to_q.weight": "FLUX",
+    "joint_blocks.0.x_block.attn.qkv.weight": "Stable Diffusion 3",
+    "transformer_blocks.0.attn.add_q_proj.weight": "Stable Diffusion 3",
+    "cap_embedder.0.weight": "Lumina",
+    "adaln_single.linear.weight": "PixArt",
+    "y_embedder.embedding_table.weight": "DiT",
+    "controlnet_cond_embedding.conv_in.weight": "a ControlNet",
+    "control_model.input_blocks.0.0.weight": "a ControlNet",
+    "adapter.conv_in.weight": "a T2I-Adapter",
+    "conditioner.embedders.1.model.ln_final.weight": "Stable Diffusion XL in one file",
+    "cond_stage_model.model.ln_final.weight": "Stable Diffusion 2 in one file",
+}
+_MARKS_OF_ADAPTERS = ("lora_", "hada_", "lokr_", "dora_scale", ".lora_A.", "emb_params")
+
+
+def parts_of(
+    header: Header, *, content: Mapping[str, Any] | None = None
+) -> tuple[list[Part], Header]:
+    """The components of a file, and what belongs to none. `content` is the config.json of a
+    component's folder, which then decides the config.
+
+    Raises Unreadable for a family that is known and not built, and where nothing is known.
+    """
+    _refuse_unbuilt(header)
+    parts: list[Part] = []
+    left = dict(header)
+    for layout in LAYOUTS:
+        for prefix in layout.prefixes:
+            below = {
+                name.removeprefix(prefix): one
+                for name, one in left.items()
+                if name.startswith(prefix)
+            }
+            if not all(mark in below for mark in layout.marks):
+                continue
+            if any(part.component == layout.component for part in parts):
+                break
+            if content is None:
+                config, assumed = layout.config(below)
+            else:
+                config, assumed = KINDS[layout.component].of_json(content), {}
+            mine = {name: one for name, one in left.items() if name.startswith(prefix)}
+            parts.append(Part(layout.component, layout, prefix, mine, config, assumed))
+            left = {name: one for name, one in left.items() if name not in mine}
+            break
+    if not parts:
+        some = ", ".join(sorted(header)[:3])
+        raise Unreadable(
+            f"No family is known by these {len(header)} tensors: {some}, ...",
+            do="Known are Stable Diffusion's U-Net, its autoencoder and CLIP's text encoder.",
+        )
+    return parts, left
+
+
+def _refuse_unbuilt(header: Header) -> None:
+    for name, family in _UNBUILT.items():
+        if any(key.endswith(name) for key in header):
+            raise Unreadable(
+                f"This is {family}, which is not built here yet.",
+                do="docs/models.md lists what is.",
+            )
+    if any(mark in key for key in header for mark in _MARKS_OF_ADAPTERS):
+        raise Unreadable("This is an adapter and no model, and adapters are not built here yet.")

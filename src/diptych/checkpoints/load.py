@@ -1,0 +1,127 @@
+"""A file or folder to networks, with the full account of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from diptych.checkpoints.account import LoadReport, Problem, account
+from diptych.checkpoints.families.sd_unet import family_of
+from diptych.checkpoints.fill import fill
+from diptych.checkpoints.folder import read_json
+from diptych.checkpoints.header import Header, files_of, header_of
+from diptych.checkpoints.layouts import IGNORABLE, KINDS, Part, parts_of
+from diptych.checkpoints.rules import Take, nearest, plan_of
+from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
+from diptych.foundation.progress import Report, silent
+from diptych.models.unet import UNetConfig
+
+
+@dataclass(frozen=True)
+class Found:
+    """A component before any tensor is read: its network without memory, plan and report."""
+
+    part: Part
+    network: nn.Module
+    plan: list[Take]
+    report: LoadReport
+
+
+def found_in(path: Path, *, variant: str = "", allow: Sequence[str] = ()) -> list[Found]:
+    """The components of a single file, of a component's folder, or of a pipeline's folder.
+
+    Raises NotFound or Unreadable; problems of the account stand in the reports, whose `check`
+    raises them.
+    """
+    if path.is_dir() and (path / "model_index.json").is_file():
+        found = _of_pipeline(path, variant)
+    elif path.is_dir():
+        found = _of_folder(path, variant)
+    else:
+        parts, left = parts_of(header_of(path))
+        found = _with_strangers([_accounted(part) for part in parts], left)
+    known = {problem.name for one in found for problem in one.report.problems}
+    for name in allow:
+        if name not in known:
+            what = f"allow names {name!r}, and nothing is wrong with that{nearest(name, known)}."
+            raise InvalidValue(what, do="Leave it out.")
+    return [replace(one, report=replace(one.report, allowed=tuple(allow))) for one in found]
+
+
+def load(found: Found, dtype: torch.dtype | None = None, report: Report = silent) -> nn.Module:
+    """The network of a component, filled. Raises Unreadable for problems and broken tensors."""
+    found.report.check()
+    fill(found.network, found.plan, found.part.header, dtype, report)
+    return found.network
+
+
+def _of_pipeline(path: Path, variant: str) -> list[Found]:
+    listed = read_json(path / "model_index.json")
+    found: list[Found] = []
+    for name, said in listed.items():
+        if name.startswith("_") or not isinstance(said, list) or said == [None, None]:
+            continue
+        if name not in KINDS and (path / name / "config.json").is_file() and name not in _NOT_READ:
+            raise Unreadable(f"The component {name!r} of {str(path)!r} is not built here yet.")
+        if name in KINDS:
+            found += _of_folder(path / name, variant)
+    if not found:
+        raise NotFound(f"{str(path / 'model_index.json')!r} names no component that is known.")
+    return found
+
+
+# Components of folders that are judged good to leave out, and said to be in the report.
+_NOT_READ = ("safety_checker", "feature_extractor", "scheduler", "tokenizer")
+
+
+def _of_folder(path: Path, variant: str) -> list[Found]:
+    header: Header = {}
+    for file in files_of(path, variant):
+        header |= header_of(file)
+    parts, left = parts_of(header, content=read_json(path / "config.json"))
+    return _with_strangers([_accounted(part) for part in parts], left)
+
+
+def _accounted(part: Part) -> Found:
+    with torch.device("meta"):
+        network = KINDS[part.component].build(part.config)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    plan = plan_of(part.layout.rules(part.config), shapes, part.prefix)
+    ignorable = [re.escape(part.prefix) + pattern for pattern in part.layout.ignorable]
+    problems, ignored = account(plan, shapes, part.header, ignorable=[*ignorable, *IGNORABLE])
+    report = LoadReport(
+        component=part.component,
+        family=family_of(part.config) if isinstance(part.config, UNetConfig) else "any",
+        layout=part.layout.name,
+        parameters=sum(tensor.numel() for tensor in network.parameters()),
+        dtypes=tuple(sorted({one.dtype for one in part.header.values()})),
+        applied=len(plan) - sum(problem.kind != "unused" for problem in problems),
+        total=len(plan),
+        ignored=tuple(ignored),
+        assumed=part.assumed,
+        problems=tuple(problems),
+    )
+    return Found(part, network, plan, report)
+
+
+def _with_strangers(found: list[Found], left: Header) -> list[Found]:
+    """Tensors of the file that belong to no component are problems of the first."""
+    ignored = [name for name in left if any(re.fullmatch(p, name) for p in IGNORABLE)]
+    known = [take.theirs for one in found for take in one.plan]
+    strangers = [
+        Problem("unused", name, f"{name!r} has no place{nearest(name, known)}")
+        for name in left
+        if name not in ignored
+    ]
+    first, *others = found
+    report = replace(
+        first.report,
+        ignored=(*first.report.ignored, *ignored),
+        problems=(*first.report.problems, *strangers),
+    )
+    return [replace(first, report=report), *others]

@@ -1,0 +1,97 @@
+"""How another layout names and shapes what our networks hold: data that works both ways.
+
+A rule renames a prefix; what follows it stays. Of two rules that fit, the longer wins. A plan is
+the rules spelled out for one network: for each of our tensors, where it lies and how it is turned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor
+
+# What is done to a stored tensor to make it ours. Each has its way back in `stored_of`.
+SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES = "same", "squeeze", "transpose", "swap_halves"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`ours` and `theirs` are prefixes of names, or whole names. `op`: how a tensor is turned:
+    `squeeze` a 1x1 convolution to a matrix, `transpose`, `swap_halves` of its rows. `part` k of
+    `parts`: ours is the k-th of equal shares of their rows, as q, k and v of one matrix."""
+
+    ours: str
+    theirs: str
+    op: str = SAME
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True)
+class Take:
+    """Our tensor `ours` is the stored tensor `theirs`, turned by `rule`."""
+
+    ours: str
+    theirs: str
+    rule: Rule
+
+
+def plan_of(rules: Sequence[Rule], names: Iterable[str], prefix: str = "") -> list[Take]:
+    """For each of our names where it lies; `prefix` stands before all of theirs.
+
+    A name that no rule fits keeps itself: the rules say what differs.
+    """
+    by_length = sorted(rules, key=lambda rule: -len(rule.ours))
+    plan = []
+    for name in names:
+        rule = next((rule for rule in by_length if name.startswith(rule.ours)), Rule("", ""))
+        plan.append(Take(name, prefix + rule.theirs + name.removeprefix(rule.ours), rule))
+    return plan
+
+
+def shape_of(take: Take, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a stored tensor must have for ours to have `shape`; the axis of two ones at
+    the end is optional under `squeeze`."""
+    if take.rule.op == TRANSPOSE:
+        shape = (*shape[:-2], shape[-1], shape[-2])
+    return (shape[0] * take.rule.parts, *shape[1:]) if take.rule.parts > 1 else shape
+
+
+def ours_of(take: Take, stored: Tensor) -> Tensor:
+    """A stored tensor made ours: a view of it where that is possible."""
+    if take.rule.parts > 1:
+        stored = stored.chunk(take.rule.parts)[take.rule.part]
+    if take.rule.op == SQUEEZE:
+        return stored.flatten(1) if stored.ndim == 4 else stored
+    if take.rule.op == TRANSPOSE:
+        return stored.mT.contiguous()
+    if take.rule.op == SWAP_HALVES:
+        return torch.cat(stored.chunk(2)[::-1])
+    return stored
+
+
+def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All of our tensors as the layout stores them: `ours_of` undone."""
+    parts: dict[str, dict[int, Tensor]] = {}
+    for take in plan:
+        tensor = ours[take.ours]
+        if take.rule.op == SQUEEZE and tensor.ndim == 2:
+            tensor = tensor[:, :, None, None]
+        elif take.rule.op == TRANSPOSE:
+            tensor = tensor.mT
+        elif take.rule.op == SWAP_HALVES:
+            tensor = torch.cat(tensor.chunk(2)[::-1])
+        parts.setdefault(take.theirs, {})[take.rule.part] = tensor
+    return {
+        name: torch.cat([found[k] for k in sorted(found)]) if len(found) > 1 else found[0]
+        for name, found in ((name, found) for name, found in parts.items())
+    }
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`, nearest: ...` for an error, or nothing."""
+    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f", nearest: {near[0]!r}" if near else ""

@@ -1,0 +1,168 @@
+"""Every tensor of a file has its place, or is named; nothing is applied in part or in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from diptych.checkpoints.layouts import LAYOUTS, parts_of
+from diptych.checkpoints.load import found_in, load
+from diptych.checkpoints.rules import (
+    SAME,
+    SQUEEZE,
+    SWAP_HALVES,
+    TRANSPOSE,
+    Rule,
+    ours_of,
+    plan_of,
+    stored_of,
+)
+from diptych.checkpoints.write import write_single_file
+from diptych.foundation.errors import InvalidValue, Unreadable
+from tests.tiny_stable_diffusion import tiny_file, tiny_networks
+
+Tensors = dict[str, Tensor]
+SOME = "model.diffusion_model.out.0.weight"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_file(tmp_path_factory.mktemp("sd") / "tiny.safetensors")
+
+
+def changed(whole: Path, path: Path, change: Callable[[Tensors], object]) -> Path:
+    tensors = load_file(whole)
+    change(tensors)
+    save_file(tensors, path)
+    return path
+
+
+def test_all_is_applied_and_comes_back_to_the_bit(whole: Path, tmp_path: Path):
+    found = {one.part.component: one for one in found_in(whole)}
+    assert found.keys() == {"unet", "vae", "text_encoder"}
+    for one in found.values():
+        assert one.report.applied == one.report.total > 30 and not one.report.problems
+    assert found["unet"].report.family == "sd1" and found["unet"].report.assumed["heads"] == "8"
+    networks = {name: load(one) for name, one in found.items()}
+    drawn = tiny_networks()
+    for name, network in networks.items():
+        mine, theirs = network.state_dict(), drawn[name].state_dict()
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    again = write_single_file(tmp_path / "again.safetensors", networks)
+    assert again.read_bytes() == whole.read_bytes()
+
+
+def test_another_type_is_converted_and_the_rest_is_mapped(whole: Path):
+    for one in found_in(whole):
+        network = load(one, torch.float16)
+        assert {p.dtype for p in network.parameters()} == {torch.float16}
+        assert not any(p.requires_grad for p in network.parameters()) and not network.training
+
+
+def renamed(tensors: Tensors) -> None:
+    tensors["model.diffusion_model.out.0.weigth"] = tensors.pop(SOME)
+
+
+BROKEN: dict[str, tuple[Callable[[Tensors], object], str]] = {
+    "missing": (lambda t: t.pop(SOME), r"diffusion_model.out.0.weight' is missing"),
+    "renamed": (renamed, "out.0.weight' is missing, nearest: 'model.diffusion_model.out.0.weigth'"),
+    "stray": (lambda t: t.update({f"{SOME}x": torch.ones(1)}), "weightx' has no place"),
+    "stranger": (lambda t: t.update({"of.nobody": torch.ones(1)}), "'of.nobody' has no place"),
+    "misshaped": (
+        lambda t: t.update({SOME: torch.ones(7)}), r"out.0.weight' is \[7\], not \[32\]"
+    ),
+    "not a number": (lambda t: t[SOME].fill_(float("nan")), "out.0.weight'.*not finite"),
+    "infinite": (lambda t: t[SOME].fill_(float("inf")), "out.0.weight'.*not finite"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_file_is_an_error_that_names_it(kind: str, whole: Path, tmp_path: Path):
+    change, said = BROKEN[kind]
+    path = changed(whole, tmp_path / "broken.safetensors", change)
+    with pytest.raises(Unreadable, match=said):
+        for one in found_in(path):
+            load(one)
+
+
+def test_what_is_known_to_say_nothing_is_listed(whole: Path, tmp_path: Path):
+    nothing = {
+        "model_ema.decay": torch.ones(1),
+        "alphas_cumprod": torch.ones(10),
+        "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77),
+    }
+    path = changed(whole, tmp_path / "more.safetensors", lambda t: t.update(nothing))
+    ignored = [name for one in found_in(path) for name in one.report.ignored]
+    assert sorted(ignored) == [
+        "alphas_cumprod",
+        "cond_stage_model.transformer.text_model.embeddings.position_ids",
+        "model_ema.decay",
+    ]
+    for one in found_in(path):
+        load(one)
+
+
+def test_what_a_user_accepts_is_accepted(whole: Path, tmp_path: Path):
+    stray = {"model.diffusion_model.x": torch.ones(1)}
+    path = changed(whole, tmp_path / "more.safetensors", lambda t: t.update(stray))
+    unet = next(
+        one for one in found_in(path, allow=[next(iter(stray))]) if one.part.component == "unet"
+    )
+    assert unet.report.allowed == tuple(stray)
+    load(unet)
+    with pytest.raises(InvalidValue, match=r"'y'.*nothing is wrong"):
+        found_in(path, allow=["y"])
+
+
+FAMILIES = {
+    "FLUX": "double_blocks.0.img_attn.qkv.weight",
+    "Stable Diffusion 3": "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight",
+    "PixArt": "adaln_single.linear.weight",
+    "a ControlNet": "controlnet_cond_embedding.conv_in.weight",
+    "an adapter": "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_that_is_not_built_is_refused_by_name(family: str, tmp_path: Path):
+    path = tmp_path / "other.safetensors"
+    save_file({FAMILIES[family]: torch.ones(2, 2)}, path)
+    with pytest.raises(Unreadable, match=f"{family}.*not built"):
+        found_in(path)
+
+
+def test_what_nobody_knows_is_refused(tmp_path: Path):
+    path = tmp_path / "other.safetensors"
+    save_file({"fc.weight": torch.ones(2, 2)}, path)
+    with pytest.raises(Unreadable, match=r"No family.*fc\.weight"):
+        found_in(path)
+    with pytest.raises(Unreadable, match="No family"):
+        parts_of({})
+
+
+@pytest.mark.parametrize("op", [SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_rule_goes_both_ways(op: str, parts: int):
+    names = [f"x.{k}.weight" for k in range(parts)]
+    rules = [Rule(f"x.{k}.weight", "y.w", op, k, parts) for k in range(parts)]
+    ours = {name: torch.randn(6, 4) for name in names}
+    plan = plan_of(rules, names, "p.")
+    stored = stored_of(plan, ours)
+    assert stored.keys() == {"p.y.w"}
+    for take in plan:
+        assert torch.equal(ours_of(take, stored["p.y.w"]), ours[take.ours])
+
+
+def test_no_two_of_our_tensors_lie_in_one_place():
+    networks = tiny_networks()
+    for layout in LAYOUTS:
+        network = networks[layout.component]
+        plan = plan_of(layout.rules(network.config), network.state_dict())
+        places = [(take.theirs, take.rule.part) for take in plan]
+        assert len(set(places)) == len(places)

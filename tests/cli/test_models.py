@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from diptych.cli.main import entry
 from diptych.foundation.config import from_json
+from diptych.imaging.recipe import recipe_of
 from diptych.models.table import MODELS
 from diptych.pipelines.reference import SHIPPED
 from diptych.recipes.table import RECIPES, recipe_class
+from tests.tiny_stable_diffusion import tiny_file
 
 TABLES = {"shipped": SHIPPED, "networks": MODELS, "recipes": RECIPES}
 
@@ -56,3 +60,58 @@ def test_one_is_told_about(name: str, capsys):
 def test_a_name_that_nothing_has(capsys):
     assert entry(["models", "mmditt"]) == 3
     assert "'mmdit'" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_file(tmp_path_factory.mktemp("sd") / "tiny.safetensors")
+
+
+def test_inspect_tells_what_a_file_is(single: Path, capsys):
+    assert entry(["models", "inspect", str(single)]) == 0
+    said = capsys.readouterr().out
+    for part in ("unet: sd1, layout original", "vae: any", "applied 208 of 208", "heads: 8", "F32"):
+        assert part in said
+    assert entry(["models", "inspect", str(single), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {one["component"] for one in listed} == {"unet", "vae", "text_encoder"}
+    assert all(one["applied"] == one["total"] and not one["problems"] for one in listed)
+
+
+def test_inspect_ends_with_4_for_what_does_not_fit(single: Path, tmp_path: Path, capsys):
+    tensors = load_file(single)
+    tensors["model.diffusion_model.strange"] = tensors.pop("model.diffusion_model.out.0.bias")
+    save_file(tensors, tmp_path / "broken.safetensors")
+    assert entry(["models", "inspect", str(tmp_path / "broken.safetensors")]) == 4
+    said = capsys.readouterr().out
+    assert "out.0.bias' is missing" in said and "strange' has no place" in said
+    assert entry(["generate", "a cat", "--model", str(tmp_path / "broken.safetensors")]) == 4
+    assert "out.0.bias" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["inspect"], 2, "no path"),
+        (["inspect", "nowhere.safetensors"], 3, "nowhere"),
+        (["scenes-t2i", "file"], 2, "belong to inspect"),
+        (["scenes-t2i", "--variant", "fp16"], 2, "belong to inspect"),
+    ],
+)
+def test_wrong_words_about_inspect(words: list[str], code: int, said: str, capsys):
+    assert entry(["models", *words]) == code and said in capsys.readouterr().err
+
+
+def test_a_single_file_paints(single: Path, tmp_path: Path, capsys):
+    a, b = tmp_path / "a.png", tmp_path / "b.png"
+    asked = ["generate", "a (red:1.3) cat", "--model", str(single), "--steps", "2"]
+    assert entry([*asked, "--size", "32x24", "-o", str(a)]) == 0
+    assert recipe_of(a).solver == "pndm" and recipe_of(a).shift is None
+    assert entry(["generate", "--like", str(a), "--model", str(single), "-o", str(b)]) == 0
+    assert a.read_bytes() == b.read_bytes()
+    assert entry([*asked, "--size", "33x24", "-o", str(b)]) == 2
+    assert "multiples of 2" in capsys.readouterr().err
+    assert entry([*asked, "--shift", "3", "-o", str(b)]) == 2
+    assert "flow" in capsys.readouterr().err
+    assert entry([*asked, "--size", "32x24", "--solver", "unipc", "--spacing", "karras",
+                  "-o", str(b)]) == 0  # fmt: skip

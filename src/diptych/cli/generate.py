@@ -104,7 +104,7 @@ def _painted(
     from diptych.cli.console import drawing
     from diptych.pipelines.painter_front import TextToImage
 
-    width, height = _size(args.size)
+    width, height = _size(args.size) if args.size else (said.get("width"), said.get("height"))
     model = TextToImage.load(
         said.get("model") or "scenes-t2i", device=args.device, dtype=args.dtype
     )
@@ -126,11 +126,9 @@ def _painted(
     return pictures if isinstance(pictures, list) else [pictures]
 
 
-def _size(text: str | None) -> tuple[int | None, int | None]:
+def _size(text: str) -> tuple[int, int]:
     from diptych.foundation.errors import InvalidValue
 
-    if text is None:
-        return None, None
     match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
     if not match:
         raise InvalidValue(f"--size {text!r} is no size.", do="Write width x height, as 64x64.")

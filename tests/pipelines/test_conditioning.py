@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -132,7 +132,9 @@ def test_weights_of_one_change_no_bit(family: str):
         assert same == (set(weights) == {1.0})
 
 
-@settings(max_examples=50)
+@settings(max_examples=100, deadline=None)
+@example([1e-40, 0.0, 0.0, 0.0], True)
+@example([1.0, -1.0, 1e-38, 3.0e-38], True)
 @given(st.lists(st.floats(-3, 3), min_size=4, max_size=4), st.booleans())
 def test_any_weights_give_finite_states(weights: list[float], restored: bool):
     z = torch.ones(1, 4, 3)

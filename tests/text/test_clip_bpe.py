@@ -44,6 +44,7 @@ def test_pieces(text: str, said: list[str]):
     assert words(text) == said
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_spaces_and_case_do_not_matter_and_words_do_not_meet(one: str, other: str):
     lowered = numbers(one.lower())
@@ -52,7 +53,7 @@ def test_spaces_and_case_do_not_matter_and_words_do_not_meet(one: str, other: st
 
 
 # Marks that combine may change places, and are left out.
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.text(st.characters(exclude_categories=["Mn", "Cs"]) | st.sampled_from("the'!"), max_size=30)
 )

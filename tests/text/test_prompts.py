@@ -102,13 +102,13 @@ def test_syntax(prompt: str, said: list[list[tuple[str, float]]]):
     assert parse(prompt) == tuple(tuple(Piece(*pair) for pair in part) for part in said)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(drawn_parts())
 def test_what_is_written_is_read_again(parts: tuple[tuple[Piece, ...], ...]):
     assert parse(written(parts)) == parts
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(TRICKY)
 def test_a_prompt_written_again_has_the_same_tokens(prompt: str):
     once, again = (
@@ -117,6 +117,7 @@ def test_a_prompt_written_again_has_the_same_tokens(prompt: str):
     assert once == again
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_escaped_text_is_itself(text: str):
     assert "".join(piece.text for piece in parse(written(plain(text)))[0]) == text
@@ -136,7 +137,7 @@ def test_weights_beyond_all_numbers_are_refused():
         parse("(" * 8000 + "a")
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(TRICKY, st.integers(3, 12))
 def test_chunks_hold_all_words_and_weights(prompt: str, length: int):
     parts = parse(prompt)
@@ -159,7 +160,7 @@ def test_chunks_hold_all_words_and_weights(prompt: str, length: int):
 WHOLE = st.lists(st.sampled_from(["the", "cat", "(a:2)", "[they the]", "BREAK", "((a) at)"]))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(WHOLE.map(" ".join), st.integers(3, 6), st.integers(1, 3))
 def test_what_finds_no_room_is_returned(prompt: str, length: int, most: int):
     """Words of one token each: the text that comes back has just the tokens that were cut."""
@@ -169,6 +170,7 @@ def test_what_finds_no_room_is_returned(prompt: str, length: int, most: int):
     assert [token.number for token in CLIP.encode(kept.truncated)] == [word for word, _ in cut]
 
 
+@settings(deadline=None)
 @given(TRICKY, st.integers(3, 6))
 def test_what_is_cut_anywhere_is_an_end_of_the_text(prompt: str, length: int):
     kept = tokens_of(parse(prompt), CLIP, length=length, most=1)

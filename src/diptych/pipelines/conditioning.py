@@ -170,9 +170,10 @@ def weighted(z: Tensor, weights: Sequence[float], mean_restored: bool) -> Tensor
         return z
     wide = z.to(torch.promote_types(z.dtype, torch.float32))
     scaled = wide * wide.new_tensor(weights)[:, None]
-    mean = scaled.mean()
-    if mean_restored and mean != 0:
-        scaled = scaled * (wide.mean() / mean)
+    if mean_restored:
+        restored = (scaled * (wide.mean() / scaled.mean())).to(z.dtype)
+        if restored.isfinite().all():  # weights may cancel, and then there is no mean to scale
+            return restored
     return scaled.to(z.dtype)
 
 

@@ -18,16 +18,19 @@ from diptych.diffusion.tables import Entry, row, table
 def unipc(
     path: Path, nodes: Sequence[Node], prediction: str, *, order: int, linear: bool = False
 ) -> Table:
-    """On x0, with B = e^h - 1 (bh2) or, `linear`, B = h (bh1). The corrector adds one order."""
+    """On x0, with B = e^h - 1 (bh2) or, `linear`, B = h (bh1). The corrector adds one order.
+
+    `base` holds the corrected x divided by sigma: so it is only added to, which costs a pass less.
+    """
     entries: list[Entry] = []
     for i, (s, t) in enumerate(itertools.pairwise(nodes)):
-        keep, then = _uni(_past(nodes, i, order), t, linear, corrects=False)
-        pair = to_x0(prediction, s)
+        pair, then = to_x0(prediction, s), _uni(_past(nodes, i, order), t, linear, corrects=False)
         if i == 0:
-            numbers = row(pair, x=1.0, keep=keep, then=then)
+            numbers = row(pair, x=1 / s.sigma, keep=t.sigma, then=then)
         else:
-            kept, stored = _uni(_past(nodes, i - 1, order), s, linear, corrects=True)
-            numbers = row(pair, base=kept, stored=stored, keep=keep, then=then)
+            stored = _uni(_past(nodes, i - 1, order), s, linear, corrects=True)
+            stored = [weight / s.sigma for weight in stored]
+            numbers = row(pair, base=1.0, stored=stored, keep=t.sigma, then=then)
         entries.append((numbers, s, t))
     return table(entries, prediction)
 
@@ -38,21 +41,18 @@ def _past(nodes: Sequence[Node], i: int, order: int) -> list[Node]:
     return [past[0], *(node for node in past[1:] if not isinf(node.rho))]
 
 
-def _uni(
-    past: Sequence[Node], t: Node, linear: bool, *, corrects: bool
-) -> tuple[float, list[float]]:
-    """What is kept of x_s and the weights of UniP (eq. 3), or of UniC (eq. 9) with the output at
-    t itself first. `past` holds s and the nodes before it."""
+def _uni(past: Sequence[Node], t: Node, linear: bool, *, corrects: bool) -> list[float]:
+    """The weights of UniP (eq. 3), or of UniC (eq. 9) with the output at t itself first, beside
+    (sigma_t / sigma_s) x_s. `past` holds s and the nodes before it."""
     s = past[0]
-    keep = t.sigma / s.sigma
     if t.rho == 0 or isinf(s.rho):
-        first = t.alpha - keep * s.alpha
-        return keep, [0.0, first] if corrects else [first]
+        first = t.alpha - t.sigma / s.sigma * s.alpha
+        return [0.0, first] if corrects else [first]
     h = t.level - s.level
     whole, bend = -t.alpha * expm1(-h), t.alpha * (h if linear else -expm1(-h))
     ratios = [(node.level - s.level) / h for node in past[1:]] + [1.0] * corrects
     if not ratios:
-        return keep, [whole]
+        return [whole]
     if len(ratios) == 1:
         solved = np.array([0.5])
     else:
@@ -62,7 +62,7 @@ def _uni(
         solved = np.linalg.solve(matrix, np.array(wanted))
     per = [float(bend * weight / ratio) for weight, ratio in zip(solved, ratios, strict=True)]
     here = [whole - sum(per), *per[: len(past) - 1]]
-    return keep, [per[-1], *here] if corrects else here
+    return [per[-1], *here] if corrects else here
 
 
 def _phi(k: int, z: float) -> float:

@@ -66,12 +66,12 @@ def test_another_type_is_converted_and_the_rest_is_mapped(whole: Path):
 
 
 def renamed(tensors: Tensors) -> None:
-    tensors["model.diffusion_model.out.0.weigth"] = tensors.pop(SOME)
+    tensors["model.diffusion_model.out.0.weightt"] = tensors.pop(SOME)
 
 
 BROKEN: dict[str, tuple[Callable[[Tensors], object], str]] = {
     "missing": (lambda t: t.pop(SOME), r"diffusion_model.out.0.weight' is missing"),
-    "renamed": (renamed, "out.0.weight' is missing, nearest: 'model.diffusion_model.out.0.weigth'"),
+    "renamed": (renamed, "out.0.weight' is missing, nearest: 'model.diffusion_model.out.0.weightt'"),
     "stray": (lambda t: t.update({f"{SOME}x": torch.ones(1)}), "weightx' has no place"),
     "stranger": (lambda t: t.update({"of.nobody": torch.ones(1)}), "'of.nobody' has no place"),
     "misshaped": (

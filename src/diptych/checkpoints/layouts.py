@@ -208,7 +208,7 @@ def _refuse_unbuilt(header: Header) -> None:
         if any(key.endswith(name) for key in header):
             raise Unreadable(
                 f"This is {family}, which is not built here yet.",
-                do="docs/models.md lists what is.",
+                do="docs/checkpoints.md lists what is.",
             )
     if any(mark in key for key in header for mark in _MARKS_OF_ADAPTERS):
         raise Unreadable("This is an adapter and no model, and adapters are not built here yet.")

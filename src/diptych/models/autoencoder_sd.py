@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from diptych.nn.attention import attend
-from diptych.nn.conv import Downsample, ResnetBlock, Upsample
+from diptych.nn.conv import Downsample, ResnetBlock, Upsample, channels_last
 
 _EPSILON = 1e-6
 
@@ -69,7 +69,7 @@ class AutoencoderSD(nn.Module):
 
     def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """image [B, 3, H, W] in -1..1 -> mean and log variance [B, C, H/8, W/8]"""
-        moments = self.encoder(_channels_last(image))
+        moments = self.encoder(channels_last(image))
         if self.quant_conv is not None:
             moments = self.quant_conv(moments)
         mean, log_variance = moments.contiguous().chunk(2, dim=1)
@@ -85,7 +85,7 @@ class AutoencoderSD(nn.Module):
 
     def decode_raw(self, z: Tensor) -> Tensor:
         """z [B, C, h, w] as the encoder draws it -> image [B, 3, 8h, 8w]"""
-        z = _channels_last(z)
+        z = channels_last(z)
         if self.post_quant_conv is not None:
             z = self.post_quant_conv(z)
         return self.decoder(z).contiguous()
@@ -201,8 +201,3 @@ def _run(x: Tensor, levels: Iterable[Any], norm: nn.Module) -> Tensor:
 
 def _resnet(config: AutoencoderSDConfig, before: int, after: int) -> ResnetBlock:
     return ResnetBlock(before, after, groups=config.groups, eps=_EPSILON)
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    # At a picture's size convolutions are then faster by an eighth and need no copies to reorder.
-    return x.contiguous(memory_format=torch.channels_last)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
+from diptych.models.autoencoder_tiny import AutoencoderTiny, AutoencoderTinyConfig
 from diptych.models.clip_text import CLIPText, CLIPTextConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
 from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
@@ -57,6 +58,10 @@ def _autoencoder_sd(config: AutoencoderSDConfig, batch: int, seed: int) -> Input
         "image": torch.randn(batch, config.image_channels, 32, 32, generator=draw),
         "noise": torch.randn(batch, config.latent_channels, cells, cells, generator=draw),
     }
+
+
+def _autoencoder_tiny(config: AutoencoderTinyConfig, batch: int, seed: int) -> Inputs:
+    return {"image": torch.randn(batch, config.image_channels, 16, 16, generator=_random(seed))}
 
 
 def _mlp_flow(config: MLPFlowConfig, batch: int, seed: int) -> Inputs:
@@ -124,6 +129,7 @@ MODELS: dict[str, ModelEntry] = {
     "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
     "clip-text": ModelEntry(CLIPTextConfig, CLIPText, _clip_text),
     "autoencoder-sd": ModelEntry(AutoencoderSDConfig, AutoencoderSD, _autoencoder_sd),
+    "autoencoder-tiny": ModelEntry(AutoencoderTinyConfig, AutoencoderTiny, _autoencoder_tiny),
     "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
     "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),
     "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),

@@ -109,3 +109,9 @@ def _halves(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 def _conv(before: int, after: int) -> nn.Conv2d:
     return nn.Conv2d(before, after, 3, padding=1)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """[B, C, H, W] in another order of memory. At a picture's size convolutions are then faster
+    by an eighth or more, and need no copies to reorder."""
+    return x.contiguous(memory_format=torch.channels_last)

@@ -59,7 +59,7 @@ def read_stable_diffusion(
     family = found["unet"].report.family
     if family not in _READ_BY:
         raise Unreadable(
-            f"{family} is not painted with here yet.", do="docs/models.md lists what is."
+            f"{family} is not painted with here yet.", do="docs/checkpoints.md lists what is."
         )
     for one in found.values():
         one.report.check()

@@ -71,7 +71,7 @@ def renamed(tensors: Tensors) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Tensors], object], str]] = {
     "missing": (lambda t: t.pop(SOME), r"diffusion_model.out.0.weight' is missing"),
-    "renamed": (renamed, "out.0.weight' is missing, nearest: 'model.diffusion_model.out.0.weightt'"),
+    "renamed": (renamed, "is missing, nearest: 'model.diffusion_model.out.0.weightt'"),
     "stray": (lambda t: t.update({f"{SOME}x": torch.ones(1)}), "weightx' has no place"),
     "stranger": (lambda t: t.update({"of.nobody": torch.ones(1)}), "'of.nobody' has no place"),
     "misshaped": (

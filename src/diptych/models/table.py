@@ -13,6 +13,7 @@ from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
 from diptych.models.autoencoder_tiny import AutoencoderTiny, AutoencoderTinyConfig
 from diptych.models.clip_text import CLIPText, CLIPTextConfig
+from diptych.models.controlnet import ControlNet, ControlNetConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
 from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
 from diptych.models.mmdit import MMDiT, MMDiTConfig
@@ -117,6 +118,13 @@ def _unet(config: UNetConfig, batch: int, seed: int) -> Inputs:
     }
 
 
+def _controlnet(config: ControlNetConfig, batch: int, seed: int) -> Inputs:
+    inputs = _unet(config.unet, batch, seed)
+    height, width = (side << len(config.hint_widths) - 1 for side in inputs["x"].shape[2:])
+    hint = torch.rand(batch, config.hint_channels, height, width, generator=_random(seed))
+    return inputs | {"hint": hint}
+
+
 def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inputs:
     draw, size = _random(seed), config.vision.image_size
     return {
@@ -130,6 +138,7 @@ MODELS: dict[str, ModelEntry] = {
     "clip-text": ModelEntry(CLIPTextConfig, CLIPText, _clip_text),
     "autoencoder-sd": ModelEntry(AutoencoderSDConfig, AutoencoderSD, _autoencoder_sd),
     "autoencoder-tiny": ModelEntry(AutoencoderTinyConfig, AutoencoderTiny, _autoencoder_tiny),
+    "controlnet": ModelEntry(ControlNetConfig, ControlNet, _controlnet),
     "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
     "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),
     "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),

@@ -46,6 +46,14 @@ class UNetConfig:
     def time_width(self) -> int:
         return 4 * self.widths[0]
 
+    @property
+    def state_widths(self) -> list[int]:
+        """Channels of the states that the way down leaves for the way up, in order."""
+        widths = [self.widths[0]]
+        for level, width in enumerate(self.widths, 1):
+            widths += [width] * (self.blocks + (level < len(self.widths)))
+        return widths
+
     def level(self, index: int, depth: int) -> LevelShape:
         """The shape of a level, with its own depth or that of the middle."""
         return LevelShape(
@@ -137,7 +145,7 @@ class UNet(UNetEncoder):
         super().__init__(config)
         self.config = config
         levels = range(len(config.widths))
-        widths = _state_widths(config)
+        widths = config.state_widths
         before, blocks = config.widths[-1], list[UpBlock]()
         for level in reversed(levels):
             beside = [widths.pop() for _ in range(config.blocks + 1)]
@@ -171,11 +179,3 @@ class UNet(UNetEncoder):
         for block in self.up_blocks:
             h = block(h, states, time, context)
         return self.conv_out(silu(self.conv_norm_out(h), inplace=True))
-
-
-def _state_widths(config: UNetConfig) -> list[int]:
-    """Channels of the states of `encode`, in order."""
-    widths = [config.widths[0]]
-    for level, width in enumerate(config.widths):
-        widths += [width] * (config.blocks + (level < len(config.widths) - 1))
-    return widths

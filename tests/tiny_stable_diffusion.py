@@ -1,7 +1,8 @@
-"""A Stable Diffusion of a few thousand weights, all drawn, as one file."""
+"""Stable Diffusions of a few thousand weights, all drawn, each as one file."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from diptych.checkpoints.write import write_single_file
-from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
+from diptych.models.autoencoder_sd import SDXL_VAE, AutoencoderSD, AutoencoderSDConfig
 from diptych.models.clip_text import CLIPText, CLIPTextConfig
 from diptych.models.unet import UNet, UNetConfig
 
@@ -18,14 +19,40 @@ from diptych.models.unet import UNet, UNetConfig
 UNET = UNetConfig(widths=(32, 64), blocks=1, depths=(1, 0), heads=(8, 8), context_width=64)
 VAE = AutoencoderSDConfig(widths=(32, 64), blocks=1, groups=32)
 CLIP = replace(CLIPTextConfig(), width=64, depth=2, heads=1, hidden=96, activation="gelu")
+LINEAR = replace(UNET, widths=(64, 128), heads=(1, 2), linear_projection=True)
+_CLIP_G = replace(CLIP, width=128, depth=3, heads=2, projection=48)
+_VECTOR = 48 + 6 * 256
 
-
-def tiny_networks(seed: int = 0) -> dict[str, nn.Module]:
-    """U-Net, autoencoder and text encoder with drawn weights, float32."""
-    generator = torch.Generator().manual_seed(seed)
-    networks: dict[str, nn.Module] = {
+FAMILIES: dict[str, Callable[[], dict[str, nn.Module]]] = {
+    "sd1": lambda: {
         "unet": UNet(UNET), "vae": AutoencoderSD(VAE), "text_encoder": CLIPText(CLIP)
-    }  # fmt: skip
+    },
+    "sd2": lambda: {
+        "unet": UNet(LINEAR), "vae": AutoencoderSD(VAE), "text_encoder": CLIPText(CLIP)
+    },
+    "sdxl": lambda: {
+        "unet": UNet(
+            replace(
+                LINEAR, depths=(0, 1), mid_depth=2, context_width=64 + 128, vector_width=_VECTOR
+            )
+        ),
+        "vae": AutoencoderSD(replace(VAE, scale=SDXL_VAE.scale)),
+        "text_encoder": CLIPText(CLIP),
+        "text_encoder_2": CLIPText(_CLIP_G),
+    },
+    # Known by its words of 1,280 channels.
+    "sdxl-refiner": lambda: {
+        "unet": UNet(replace(LINEAR, context_width=1280, vector_width=1280 + 5 * 256)),
+        "vae": AutoencoderSD(replace(VAE, scale=SDXL_VAE.scale)),
+        "text_encoder_2": CLIPText(_CLIP_G),
+    },
+}  # fmt: skip
+
+
+def tiny_networks(family: str = "sd1", seed: int = 0) -> dict[str, nn.Module]:
+    """The components of a family with drawn weights, float32."""
+    generator = torch.Generator().manual_seed(seed)
+    networks = FAMILIES[family]()
     for network in networks.values():
         network.requires_grad_(False).eval()
         for name, parameter in network.named_parameters():
@@ -38,6 +65,6 @@ def tiny_networks(seed: int = 0) -> dict[str, nn.Module]:
     return networks
 
 
-def tiny_file(path: Path) -> Path:
+def tiny_file(path: Path, family: str = "sd1") -> Path:
     """All of it in the original layout."""
-    return write_single_file(path, tiny_networks())
+    return write_single_file(path, tiny_networks(family))

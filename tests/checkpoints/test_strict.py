@@ -160,7 +160,7 @@ def test_a_rule_goes_both_ways(op: str, parts: int):
 
 
 def test_no_two_of_our_tensors_lie_in_one_place():
-    networks = tiny_networks()
+    networks = tiny_networks("sdxl")
     for layout in LAYOUTS:
         network = networks[layout.component]
         plan = plan_of(layout.rules(network.config), network.state_dict())

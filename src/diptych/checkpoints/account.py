@@ -70,7 +70,8 @@ def account(
     """
     problems: list[Problem] = []
     used = {take.theirs for take in plan}
-    for take in plan:
+    # What several of ours are part of is judged once.
+    for take in {take.theirs: take for take in plan}.values():
         found = header.get(take.theirs)
         if found is None:
             near = nearest(take.theirs, header.keys() - used)

@@ -57,12 +57,14 @@ class Part:
     assumed: Mapping[str, str]
 
 
+_OPENCLIP = ("token_embedding.weight", "ln_final.weight")
 # CLIP's own: the number that ends a text. A folder's tokenizer may say another.
 EOS = 49407
 KINDS: dict[str, Kind] = {
     "unet": Kind(UNet, sd_unet.config_of_json),
     "vae": Kind(AutoencoderSD, sd_vae.config_of_json),
     "text_encoder": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
+    "text_encoder_2": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
 }
 
 
@@ -74,6 +76,30 @@ def _by_json(header: Header) -> Known:
     raise Unreadable(
         "A component's own file does not say all of its config.",
         do="Name the folder that holds its config.json.",
+    )
+
+
+def _texts(component: str, prefixes: tuple[str, ...]) -> tuple[Layout, ...]:
+    """A text encoder as folders have it, which whole files of SD 1 and SDXL took over."""
+    return (
+        Layout(
+            "with text_model",
+            component,
+            ("text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight"),
+            prefixes,
+            lambda header: clip_text.config_of_header(clip_text.unnested(header), EOS),
+            lambda config: clip_text.nested_rules(),
+            (r"text_model\.embeddings\.position_ids", r"logit_scale"),
+        ),
+        Layout(
+            "folder",
+            component,
+            ("embeddings.token_embedding.weight", "final_layer_norm.weight"),
+            prefixes,
+            lambda header: clip_text.config_of_header(header, EOS),
+            _no_rules,
+            (r"embeddings\.position_ids",),
+        ),
     )
 
 
@@ -120,23 +146,30 @@ LAYOUTS: tuple[Layout, ...] = (
         _by_json,
         _no_rules,
     ),
-    Layout(
-        "with text_model",
+    *_texts(
         "text_encoder",
-        ("text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight"),
         ("cond_stage_model.transformer.", "conditioner.embedders.0.transformer.", ""),
-        lambda header: clip_text.config_of_header(clip_text.unnested(header), EOS),
-        lambda config: clip_text.nested_rules(),
-        (r"text_model\.embeddings\.position_ids", r"logit_scale"),
+    ),
+    *_texts("text_encoder_2", ("",)),
+    Layout(
+        "OpenCLIP",
+        "text_encoder",
+        _OPENCLIP,
+        ("cond_stage_model.model.",),
+        lambda header: clip_text.config_of_openclip(header, EOS, projects=False),
+        lambda config: clip_text.openclip_rules(config.depth),
+        # The last of 24 layers, and what projects: nothing in SD 2 reads them.
+        (r"transformer\.resblocks\.23\..*", r"text_projection", r"logit_scale"),
     ),
     Layout(
-        "folder",
-        "text_encoder",
-        ("embeddings.token_embedding.weight", "final_layer_norm.weight"),
-        ("cond_stage_model.transformer.", ""),
-        lambda header: clip_text.config_of_header(header, EOS),
-        _no_rules,
-        (r"embeddings\.position_ids",),
+        "OpenCLIP",
+        "text_encoder_2",
+        _OPENCLIP,
+        # SDXL's second, and the refiner's only one.
+        ("conditioner.embedders.1.model.", "conditioner.embedders.0.model."),
+        lambda header: clip_text.config_of_openclip(header, EOS, projects=True),
+        lambda config: clip_text.openclip_rules(config.depth),
+        (r"logit_scale",),
     ),
 )  # fmt: skip
 
@@ -144,6 +177,7 @@ LAYOUTS: tuple[Layout, ...] = (
 IGNORABLE = (
     r"model_ema\..*", r".*num_batches_tracked", r"(log_one_minus_)?alphas_cumprod(_prev)?",
     r"betas", r"(sqrt|log|posterior)_.*", r"lvlb_weights", r"scale_factor", r"v_pred", r"ztsnr",
+    r"denoiser\.sigmas",
 )  # fmt: skip
 
 # Known by one name, and not built here yet.
@@ -158,24 +192,23 @@ _UNBUILT: dict[str, str] = {
     "controlnet_cond_embedding.conv_in.weight": "a ControlNet",
     "control_model.input_blocks.0.0.weight": "a ControlNet",
     "adapter.conv_in.weight": "a T2I-Adapter",
-    "conditioner.embedders.1.model.ln_final.weight": "Stable Diffusion XL in one file",
-    "cond_stage_model.model.ln_final.weight": "Stable Diffusion 2 in one file",
 }
 _MARKS_OF_ADAPTERS = ("lora_", "hada_", "lokr_", "dora_scale", ".lora_A.", "emb_params")
 
 
 def parts_of(
-    header: Header, *, content: Mapping[str, Any] | None = None
+    header: Header, *, content: Mapping[str, Any] | None = None, component: str = ""
 ) -> tuple[list[Part], Header]:
     """The components of a file, and what belongs to none. `content` is the config.json of a
-    component's folder, which then decides the config.
+    component's folder, which then decides the config; `component`: which alone it may be.
 
-    Raises Unreadable for a family that is known and not built, and where nothing is known.
+    Raises Unreadable for a family that is known and not built, where nothing is known, and where
+    what tells the config is missing.
     """
     _refuse_unbuilt(header)
     parts: list[Part] = []
     left = dict(header)
-    for layout in LAYOUTS:
+    for layout in (row for row in LAYOUTS if component in ("", row.component)):
         for prefix in layout.prefixes:
             below = {
                 name.removeprefix(prefix): one
@@ -187,7 +220,7 @@ def parts_of(
             if any(part.component == layout.component for part in parts):
                 break
             if content is None:
-                config, assumed = layout.config(below)
+                config, assumed = _config(layout, below)
             else:
                 config, assumed = KINDS[layout.component].of_json(content), {}
             mine = {name: one for name, one in left.items() if name.startswith(prefix)}
@@ -201,6 +234,17 @@ def parts_of(
             do="Known are Stable Diffusion's U-Net, its autoencoder and CLIP's text encoder.",
         )
     return parts, left
+
+
+def _config(layout: Layout, below: Header) -> Known:
+    try:
+        return layout.config(below)
+    except (LookupError, StopIteration, ValueError) as error:
+        raise Unreadable(
+            f"The {layout.component} ({layout.name}) is not whole: its names and shapes do not "
+            f"tell its config ({error!s}).",
+            do="Is the file cut short?",
+        ) from error
 
 
 def _refuse_unbuilt(header: Header) -> None:

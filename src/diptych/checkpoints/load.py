@@ -19,6 +19,7 @@ from diptych.checkpoints.layouts import IGNORABLE, KINDS, Part, parts_of
 from diptych.checkpoints.rules import Take, nearest, plan_of
 from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
 from diptych.foundation.progress import Report, silent
+from diptych.models.autoencoder_sd import SDXL_VAE
 from diptych.models.unet import UNetConfig
 
 
@@ -44,7 +45,7 @@ def found_in(path: Path, *, variant: str = "", allow: Sequence[str] = ()) -> lis
         found = _of_folder(path, variant)
     else:
         parts, left = parts_of(header_of(path))
-        found = _with_strangers([_accounted(part) for part in parts], left)
+        found = _with_strangers([_accounted(part) for part in _scaled(parts)], left)
     known = {problem.name for one in found for problem in one.report.problems}
     for name in allow:
         if name not in known:
@@ -69,22 +70,45 @@ def _of_pipeline(path: Path, variant: str) -> list[Found]:
         if name not in KINDS and (path / name / "config.json").is_file() and name not in _NOT_READ:
             raise Unreadable(f"The component {name!r} of {str(path)!r} is not built here yet.")
         if name in KINDS:
-            found += _of_folder(path / name, variant)
+            found += _of_folder(path / name, variant, name)
     if not found:
         raise NotFound(f"{str(path / 'model_index.json')!r} names no component that is known.")
     return found
 
 
 # Components of folders that are judged good to leave out, and said to be in the report.
-_NOT_READ = ("safety_checker", "feature_extractor", "scheduler", "tokenizer")
+_NOT_READ = ("safety_checker", "feature_extractor", "scheduler", "tokenizer", "tokenizer_2")
 
 
-def _of_folder(path: Path, variant: str) -> list[Found]:
+def _of_folder(path: Path, variant: str, component: str = "") -> list[Found]:
     header: Header = {}
     for file in files_of(path, variant):
         header |= header_of(file)
-    parts, left = parts_of(header, content=read_json(path / "config.json"))
+    content = read_json(path / "config.json")
+    parts, left = parts_of(header, content=content, component=component)
     return _with_strangers([_accounted(part) for part in parts], left)
+
+
+# What an autoencoder's latents are multiplied by stands in no file, and its shapes are all alike.
+_SCALES = {"sdxl": SDXL_VAE.scale, "sdxl-refiner": SDXL_VAE.scale}
+
+
+def _scaled(parts: list[Part]) -> list[Part]:
+    """The parts of one file, the autoencoder's scale as the U-Net's family has it."""
+    families = [family_of(part.config) for part in parts if part.component == "unet"]
+    scale = next((_SCALES[family] for family in families if family in _SCALES), None)
+    if scale is None:
+        return parts
+    return [
+        replace(
+            part,
+            config=replace(part.config, scale=scale),
+            assumed={**part.assumed, "scale": f"{scale:g}"},
+        )
+        if part.component == "vae"
+        else part
+        for part in parts
+    ]
 
 
 def _accounted(part: Part) -> Found:
@@ -94,13 +118,14 @@ def _accounted(part: Part) -> Found:
     plan = plan_of(part.layout.rules(part.config), shapes, part.prefix)
     ignorable = [re.escape(part.prefix) + pattern for pattern in part.layout.ignorable]
     problems, ignored = account(plan, shapes, part.header, ignorable=[*ignorable, *IGNORABLE])
+    wrong = {problem.name for problem in problems if problem.kind != "unused"}
     report = LoadReport(
         component=part.component,
         family=family_of(part.config) if isinstance(part.config, UNetConfig) else "any",
         layout=part.layout.name,
         parameters=sum(tensor.numel() for tensor in network.parameters()),
         dtypes=tuple(sorted({one.dtype for one in part.header.values()})),
-        applied=len(plan) - sum(problem.kind != "unused" for problem in problems),
+        applied=sum(take.theirs not in wrong for take in plan),
         total=len(plan),
         ignored=tuple(ignored),
         assumed=part.assumed,

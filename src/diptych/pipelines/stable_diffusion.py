@@ -13,7 +13,14 @@ from diptych.diffusion.kernel import Table
 from diptych.foundation.errors import InvalidValue
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.unet import UNet
-from diptych.pipelines.conditioning import ClipEncoder, TextCond, TextRecipe, condition
+from diptych.pipelines.conditioning import (
+    ClipEncoder,
+    TextCond,
+    TextRecipe,
+    condition,
+    size_numbers,
+    size_vector,
+)
 from diptych.pipelines.text_to_image import Sampling
 
 LARGEST = 4096  # pixels a side
@@ -75,9 +82,11 @@ class StableDiffusionNetworks:
         return noise * self.table(sampling).nodes[0].sigma
 
     def words(self, prompts: Sequence[str], negative_prompt: str) -> list[TextCond]:
-        """The prompts' rows, then what each is to keep away from, of the same lengths."""
+        """The prompts' rows, then what each is to keep away from, of the same lengths. An empty
+        negative prompt is an absent one: SDXL then has zeros in its place."""
         pairs = [
-            condition(self.encoders, self.recipe, prompt, negative_prompt) for prompt in prompts
+            condition(self.encoders, self.recipe, prompt, negative_prompt or None)
+            for prompt in prompts
         ]
         return [positive for positive, _ in pairs] + [negative for _, negative in pairs]
 
@@ -95,13 +104,25 @@ class StableDiffusionNetworks:
             for row, name in zip(rows, passes, strict=True)
         ]
         lengths = [one.sequence.shape[1] for one in said]
-        out = torch.empty_like(x)
+        out, vectors = torch.empty_like(x), self._vectors(said, x)
         # Long prompts have more tokens: one call for each length, so that no row is padded.
         for length in sorted(set(lengths)):
             at = [i for i, other in enumerate(lengths) if other == length]
             context = torch.cat([said[i].sequence for i in at]).to(x.dtype)
-            out[at] = self.unet(x[at], times[at], context)
+            vector = None if vectors is None else vectors[at]
+            out[at] = self.unet(x[at], times[at], context, vector)
         return out
+
+    def _vectors(self, said: Sequence[TextCond], x: Tensor) -> Tensor | None:
+        """What SDXL is told beside the words, [E, V]: the whole text, and that the picture was
+        never larger than it is and is not cut."""
+        if not self.recipe.sizes:
+            return None
+        height, width = (side * self.vae.factor for side in x.shape[-2:])
+        numbers = size_numbers(self.recipe, (width, height))
+        pooled = torch.cat([one.pooled for one in said if one.pooled is not None])
+        each = (self.unet.config.vector_width - pooled.shape[1]) // len(numbers)
+        return torch.cat([size_vector(row[None], numbers, each) for row in pooled]).to(x.dtype)
 
     def decode(self, latent: Tensor) -> Tensor:
         return self.vae.decode(latent)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
 from diptych.checkpoints.account import LoadReport
-from diptych.checkpoints.families.scheduler import preset_of
+from diptych.checkpoints.families.scheduler import PREDICTIONS, preset_of
 from diptych.checkpoints.folder import read_json
 from diptych.checkpoints.load import Found, found_in, load
 from diptych.checkpoints.presets import PRESETS, Preset
@@ -19,17 +19,44 @@ from diptych.foundation.progress import Report, silent
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.clip_text import CLIPText
 from diptych.models.unet import UNet
-from diptych.pipelines.conditioning import TEXT_RECIPES, ClipEncoder
+from diptych.pipelines.conditioning import TEXT_RECIPES, ClipEncoder, TextRecipe
 from diptych.pipelines.stable_diffusion import StableDiffusionNetworks
 from diptych.pipelines.text_to_image import Sampling
-from diptych.text.clip_bpe import ClipTokenizer
+from diptych.text.clip_bpe import END, ClipTokenizer
 
-# The family by its words -> the encoder that reads them, and its preset. Others have two.
-_READ_BY = {"sd1": "clip_l", "sd2": "clip_h"}
-_PRESETS = {"sd1": "sd1", "sd2": "sd2-base"}
-_NEEDED = ("unet", "vae", "text_encoder")
-# Latent cells a side where no file says it: 512 pixels.
-_SIDE = 64
+
+@dataclass(frozen=True)
+class Words:
+    """A text encoder's component, its tokenizer's folder, and what pads where there is none."""
+
+    component: str
+    tokenizer: str
+    pad: str = END
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a family's files differ. `encoders`: by the names that its text recipe has for them;
+    `presets`: by what the network predicts; `side`: of the latent, where no file says it."""
+
+    encoders: Mapping[str, Words]
+    presets: Mapping[str, str]
+    side: int
+
+
+_FIRST = Words("text_encoder", "tokenizer")
+# Each has a text recipe of its name.
+FAMILIES: dict[str, Family] = {
+    "sd1": Family({"clip_l": _FIRST}, {"eps": "sd1", "v": "sd1"}, 64),
+    "sd2": Family(
+        {"clip_h": replace(_FIRST, pad="!")}, {"eps": "sd2-base", "v": "sd2-v"}, 64
+    ),
+    "sdxl": Family(
+        {"clip_l": _FIRST, "clip_g": Words("text_encoder_2", "tokenizer_2", "!")},
+        {"eps": "sdxl", "v": "sdxl"},
+        128,
+    ),
+}  # fmt: skip
 
 
 def is_stable_diffusion(path: Path) -> bool:
@@ -50,29 +77,20 @@ def read_stable_diffusion(
     Raises NotFound or Unreadable; every file is accounted for before any tensor is read.
     """
     found = {one.part.component: one for one in found_in(path, variant=variant, allow=allow)}
-    lacking = [name for name in _NEEDED if name not in found]
-    if lacking:
-        raise Unreadable(
-            f"{str(path)!r} holds {', '.join(found)} and no {lacking[0]}.",
-            do="Name the folder or file of the whole model.",
-        )
-    family = found["unet"].report.family
-    if family not in _READ_BY:
-        raise Unreadable(
-            f"{family} is not painted with here yet.", do="docs/checkpoints.md lists what is."
-        )
+    name, family = _family(path, found)
     for one in found.values():
         one.report.check()
-    tokenizer = _tokenizer(path, family)
-    preset, side = _preset(path, family), _side(path)
+    preset, recipe = _preset(path, family), _recipe(path, name)
+    tokenizers = {words: _tokenizer(path, said) for words, said in family.encoders.items()}
     unet = cast(UNet, load(found["unet"], dtype, report))
     vae = cast(AutoencoderSD, load(found["vae"], dtype, report))
-    encoder = cast(CLIPText, load(_ending_in(found["text_encoder"], tokenizer.end), dtype, report))
-    size = side * vae.factor
-    networks = StableDiffusionNetworks(
-        unet, vae, {_READ_BY[family]: ClipEncoder(encoder, tokenizer)},
-        TEXT_RECIPES[family], preset, (size, size),
-    )  # fmt: skip
+    encoders = {
+        words: _encoder(found[said.component], tokenizers[words], dtype, report)
+        for words, said in family.encoders.items()
+    }
+    side = _said(path, "unet/config.json").get("sample_size")
+    size = (side if isinstance(side, int) else family.side) * vae.factor
+    networks = StableDiffusionNetworks(unet, vae, encoders, recipe, preset, (size, size))
     sampling = Sampling(
         steps=preset.steps,
         guidance=preset.guidance,
@@ -83,25 +101,60 @@ def read_stable_diffusion(
     return networks, sampling, tuple(one.report for one in found.values())
 
 
-def _tokenizer(path: Path, family: str) -> ClipTokenizer:
-    if (path / "tokenizer").is_dir():
-        return ClipTokenizer.load(path / "tokenizer")
-    return ClipTokenizer.published(**{} if family == "sd1" else {"pad": "!"})
+def _family(path: Path, found: Mapping[str, Found]) -> tuple[str, Family]:
+    """By the U-Net. Raises Unreadable for what is not painted with, and for parts of a model."""
+    _need(path, found, "unet")
+    name, config = found["unet"].report.family, found["unet"].part.config
+    what = name if name not in FAMILIES else ""
+    if not what and config.in_channels != config.out_channels:
+        what = f"{name} with {config.in_channels} channels in, which edits,"
+    if what:
+        raise Unreadable(
+            f"{what} is not painted with here yet.", do="docs/checkpoints.md lists what is."
+        )
+    family = FAMILIES[name]
+    _need(path, found, "vae", *(words.component for words in family.encoders.values()))
+    return name, family
 
 
-def _preset(path: Path, family: str) -> Preset:
-    described, preset = path / "scheduler" / "scheduler_config.json", PRESETS[_PRESETS[family]]
-    return preset_of(preset, read_json(described)) if described.is_file() else preset
+def _need(path: Path, found: Mapping[str, Found], *components: str) -> None:
+    for component in components:
+        if component not in found:
+            raise Unreadable(
+                f"{str(path)!r} holds {', '.join(found)} and no {component}.",
+                do="Name the folder or file of the whole model.",
+            )
 
 
-def _side(path: Path) -> int:
-    described = path / "unet" / "config.json"
-    side = read_json(described).get("sample_size") if described.is_file() else None
-    return side if isinstance(side, int) else _SIDE
+def _said(path: Path, name: str) -> Mapping[str, Any]:
+    """A folder's small file, or nothing where it is not there."""
+    return read_json(path / name) if (path / name).is_file() else {}
 
 
-def _ending_in(found: Found, end: int) -> Found:
+def _tokenizer(path: Path, words: Words) -> ClipTokenizer:
+    if (path / words.tokenizer).is_dir():
+        return ClipTokenizer.load(path / words.tokenizer)
+    return ClipTokenizer.published(pad=words.pad)
+
+
+def _preset(path: Path, family: Family) -> Preset:
+    said = _said(path, "scheduler/scheduler_config.json")
+    prediction = PREDICTIONS.get(said.get("prediction_type", "epsilon"), "")
+    preset = PRESETS[family.presets.get(prediction, family.presets["eps"])]
+    return preset_of(preset, said) if said else preset
+
+
+def _recipe(path: Path, name: str) -> TextRecipe:
+    """The family's; whether nothing said against a picture means zeros is the folder's to say."""
+    recipe = TEXT_RECIPES[name]
+    zeros = _said(path, "model_index.json").get("force_zeros_for_empty_prompt")
+    return recipe if zeros is None else replace(recipe, zeros=bool(zeros))
+
+
+def _encoder(
+    found: Found, tokenizer: ClipTokenizer, dtype: torch.dtype, report: Report
+) -> ClipEncoder:
     """The text encoder told by which number its tokenizer ends a text: no file of weights says."""
-    network = cast(CLIPText, found.network)
-    network.config = replace(network.config, eos=end)
-    return found
+    network = cast(CLIPText, load(found, dtype, report))
+    network.config = replace(network.config, eos=tokenizer.end)
+    return ClipEncoder(network, tokenizer)

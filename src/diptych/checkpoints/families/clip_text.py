@@ -10,8 +10,11 @@ from typing import Any
 from diptych.checkpoints.families.config_json import PublishedConfig
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.rules import TRANSPOSE, Rule
-from diptych.models.clip_text import CLIPTextConfig
+from diptych.models.clip_text import CLIP_L, OPENCLIP_BIGG, OPENCLIP_H, CLIPTextConfig
 
+# Layers of those that were published, by width: a file cut short does not pass for a smaller one.
+# OpenCLIP's H has 24, and SD 2 reads the state before its last.
+_DEPTHS = {CLIP_L.width: CLIP_L.depth, OPENCLIP_H.width: 23, OPENCLIP_BIGG.width: 32}
 _PARTS = ("embeddings.", "encoder.", "final_layer_norm.")
 _OPENCLIP = {
     "layer_norm1": "ln_1", "layer_norm2": "ln_2", "self_attn.out_proj": "attn.out_proj",
@@ -76,20 +79,49 @@ def config_of_json(content: Mapping[str, Any], eos: int) -> CLIPTextConfig:
 def config_of_header(header: Header, eos: int) -> tuple[CLIPTextConfig, dict[str, str]]:
     """From names and shapes of a layout with `encoder.layers`, prefix and `text_model.` taken
     off; and what was assumed."""
-    vocabulary, width = header["embeddings.token_embedding.weight"].shape
-    numbers = {m[1] for name in header if (m := re.match(r"encoder\.layers\.(\d+)\.", name))}
-    hidden = header["encoder.layers.0.mlp.fc1.weight"].shape[0]
     projection = header.get("text_projection.weight")
-    quick = width == 768
-    config = CLIPTextConfig(
-        vocabulary=vocabulary,
+    return _config(
+        header["embeddings.token_embedding.weight"].shape,
         length=header["embeddings.position_embedding.weight"].shape[0],
-        width=width,
-        depth=len(numbers),
-        heads=max(1, width // 64),
-        hidden=hidden,
-        activation="quick_gelu" if quick else "gelu",
+        depth=_count(header, r"encoder\.layers\.(\d+)\."),
+        hidden=header["encoder.layers.0.mlp.fc1.weight"].shape[0],
         projection=projection.shape[0] if projection else 0,
         eos=eos,
     )
+
+
+def config_of_openclip(
+    header: Header, eos: int, *, projects: bool
+) -> tuple[CLIPTextConfig, dict[str, str]]:
+    """From names and shapes of OpenCLIP's layout, prefix taken off, and what was assumed;
+    `projects`: whether anything reads what its projection makes."""
+    return _config(
+        header["token_embedding.weight"].shape,
+        length=header["positional_embedding"].shape[0],
+        depth=_count(header, r"transformer\.resblocks\.(\d+)\."),
+        hidden=header["transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
+        projection=header["text_projection"].shape[1] if projects else 0,
+        eos=eos,
+    )
+
+
+def _config(
+    embedding: tuple[int, ...], *, length: int, depth: int, hidden: int, projection: int, eos: int
+) -> tuple[CLIPTextConfig, dict[str, str]]:
+    vocabulary, width = embedding
+    config = CLIPTextConfig(
+        vocabulary=vocabulary,
+        length=length,
+        width=width,
+        depth=_DEPTHS.get(width, depth),
+        heads=max(1, width // 64),
+        hidden=hidden,
+        activation="quick_gelu" if width == CLIP_L.width else "gelu",
+        projection=projection,
+        eos=eos,
+    )
     return config, {"heads": "64 channels each", "activation": config.activation}
+
+
+def _count(header: Header, pattern: str) -> int:
+    return len({match[1] for name in header if (match := re.match(pattern, name))})

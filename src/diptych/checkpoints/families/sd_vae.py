@@ -58,8 +58,10 @@ def old_folder_rules() -> list[Rule]:
 def config_of_json(content: Mapping[str, Any]) -> AutoencoderSDConfig:
     """From the folder's config.json. Raises Unreadable for what is not built here, by name."""
     said = PublishedConfig(content, "An autoencoder")
-    for key in ("sample_size", "force_upcast", "latents_mean", "latents_std"):
+    for key in ("sample_size", "force_upcast"):
         said.take(key)
+    said.only("latents_mean", None)
+    said.only("latents_std", None)
     said.only("act_fn", "silu")
     said.only("mid_block_add_attention", True)
     said.only("out_channels", content.get("in_channels", 3))

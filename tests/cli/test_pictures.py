@@ -121,6 +121,13 @@ def test_a_solver_is_chosen_by_name_and_kept_in_the_picture(models, tmp_path: Pa
         assert entry(said(name, a)) == 0 and recipe_of(a).solver == name
         assert entry(["generate", "--like", str(a), "--model", models[0], "-o", str(b)]) == 0
         assert a.read_bytes() == b.read_bytes()
+    for option, value in (("--spacing", "beta"), ("--noise", "philox")):
+        a, b = tmp_path / "one.png", tmp_path / "two.png"
+        assert entry([*said("euler", a), option, value]) == 0
+        assert value in (recipe_of(a).spacing, recipe_of(a).noise)
+        assert entry(["generate", "--like", str(a), "--model", models[0], "-o", str(b)]) == 0
+        assert a.read_bytes() == b.read_bytes()
+        assert entry([*said("euler", b), option, "none such"]) == 3
     assert entry(said("unipx", tmp_path / "c.png")) == 3
     assert "'unipc'" in capsys.readouterr().err
     assert entry(said("lcm", tmp_path / "c.png")) == 2

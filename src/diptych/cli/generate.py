@@ -17,15 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TAKEN_OVER = (
-    "negative_prompt",
-    "seed",
-    "steps",
-    "guidance",
-    "shift",
-    "solver",
-    "spacing",
-    "model",
-)
+    "negative_prompt", "seed", "steps", "guidance", "shift", "solver", "spacing", "noise", "model"
+)  # fmt: skip
 
 
 def add_arguments(parser: ArgumentParser) -> None:

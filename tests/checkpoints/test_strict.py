@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +59,32 @@ def test_all_is_applied_and_comes_back_to_the_bit(whole: Path, tmp_path: Path):
         assert all(torch.equal(mine[key], theirs[key]) for key in mine)
     again = write_single_file(tmp_path / "again.safetensors", networks)
     assert again.read_bytes() == whole.read_bytes()
+
+
+FULL = """
+import resource
+from pathlib import Path
+from diptych.checkpoints.write import write_single_file
+from tests.tiny_stable_diffusion import tiny_networks
+networks = tiny_networks()
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+write_single_file(Path("whole.safetensors"), networks)
+"""
+
+
+def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path):
+    """The process may write 100 kB a file: the model does not fit."""
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", FULL],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([root, f"{root}/src"])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "NotWritten: Cannot write" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_type_is_converted_and_the_rest_is_mapped(whole: Path):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,13 +86,27 @@ def write_network(folder: Path, network: nn.Module, *, half: bool = False) -> No
 
     Raises KeyError for a network that is not in the table.
     """
-    from safetensors.torch import save_file
-
     names = {entry.build: name for name, entry in MODELS.items()}
     kind = torch.float16 if half else torch.float32
     state = {
         key: tensor.detach().to(kind).contiguous() for key, tensor in network.state_dict().items()
     }
-    write_with(folder / "model.safetensors", lambda path: save_file(state, path))
+    save_tensors(folder / "model.safetensors", state)
     config = {"model": names[type(network)], "config": to_json(network.config)}
     write_whole(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> Path:
+    """A safetensors file, written whole or not at all. Raises NotWritten."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    def save(part: Path) -> None:
+        try:
+            save_file(dict(tensors), part, metadata)
+        except SafetensorError as error:  # the library's word for a disk that refused
+            raise OSError(str(error)) from error
+
+    return write_with(path, save)

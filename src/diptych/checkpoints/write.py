@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from diptych.checkpoints.folder import save_tensors
 from diptych.checkpoints.layouts import LAYOUTS, Layout
 from diptych.checkpoints.rules import plan_of, stored_of
 from diptych.foundation.errors import InvalidValue
-from diptych.foundation.files import write_with
 
 # Of each component the layout of whole-model files, and where it begins there.
 _WHOLE = {"unet": "original", "vae": "original", "text_encoder": "with text_model"}
@@ -25,8 +25,6 @@ def write_single_file(
 
     Raises InvalidValue for a component that has no place in such a file, NotWritten.
     """
-    from safetensors.torch import save_file
-
     tensors: dict[str, torch.Tensor] = {}
     for name, network in networks.items():
         layout = _layout(name)
@@ -35,7 +33,7 @@ def write_single_file(
         for key, tensor in stored_of(plan, state).items():
             kind = dtype if dtype and tensor.is_floating_point() else tensor.dtype
             tensors[key] = tensor.detach().to(kind).contiguous()
-    return write_with(path, lambda part: save_file(tensors, part, metadata={"format": "pt"}))
+    return save_tensors(path, tensors, {"format": "pt"})
 
 
 def _layout(name: str) -> Layout:

@@ -75,6 +75,13 @@ def gradients(run: Callable[[], Tensor], wanted: Sequence[Tensor]) -> list[Tenso
     return list(torch.autograd.grad((out * drawn(*out.shape, seed=77)).sum(), list(wanted)))
 
 
+def named(network: nn.Module, prefix: str = "") -> list[str]:
+    """All parameters below `prefix`, but those whose gradient is nothing: what is added to every
+    key alike changes no softmax."""
+    names = [name for name, _ in network.named_parameters() if name.startswith(prefix)]
+    return [name for name in names if not name.endswith("to_k.bias")]
+
+
 def gradients_apart(
     ours: nn.Module, theirs: nn.Module, x: Tensor, weights: Sequence[str], run: Callable[..., Any]
 ) -> float:

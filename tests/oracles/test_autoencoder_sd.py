@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL
-from networks import all_apart, apart, drawn, gradients_apart, randomized, twin
+from networks import all_apart, apart, drawn, gradients_apart, named, randomized, twin
 from torch import Tensor, nn
 
 from diptych.models.autoencoder_sd import (
@@ -82,15 +82,8 @@ def test_the_same_pictures(name: str, size: tuple[int, int]):
 def test_the_same_gradients(name: str):
     ours, theirs = pair(TINY[name])
     image, z = drawn(2, 3, 12, 20, seed=1), drawn(1, TINY[name].latent_channels, 34, 31, seed=2)
-    half = [
-        "conv_in.weight",
-        "mid_block.attentions.0.to_q.bias",
-        "mid_block.resnets.0.norm1.weight",
-    ]
-    down = [f"encoder.{key}" for key in half]
-    up = [f"decoder.{key}" for key in half]
-    assert gradients_apart(ours, theirs, image, down, encoded) <= 1e-9
-    assert gradients_apart(ours, theirs, z, up, decoded) <= 1e-9
+    assert gradients_apart(ours, theirs, image, named(ours, "encoder."), encoded) <= 1e-9
+    assert gradients_apart(ours, theirs, z, named(ours, "decoder."), decoded) <= 1e-9
 
 
 @every_kind

@@ -7,7 +7,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from networks import all_apart, apart, drawn, gradients_apart, randomized, twin
+from networks import all_apart, apart, drawn, gradients_apart, named, randomized, twin
 from torch import Tensor, nn
 
 from diptych.models.autoencoder_tiny import (
@@ -73,14 +73,8 @@ def test_the_same_pictures(name: str, size: tuple[int, int]):
 def test_the_same_gradients(name: str):
     ours, theirs = pair(TINY[name])
     image, latent = drawn(2, 3, 16, 24, seed=1), drawn(2, TINY[name].latent_channels, 5, 7, seed=2)
-    down = ["encoder.layers.0.weight", "encoder.layers.2.weight", "encoder.layers.1.conv.2.bias"]
-    up = [
-        "decoder.layers.0.weight",
-        "decoder.layers.2.conv.4.bias",
-        "decoder.layers.3.conv.0.weight",
-    ]
-    assert gradients_apart(ours, theirs, image, down, encoded) <= 1e-9
-    assert gradients_apart(ours, theirs, latent, up, decoded) <= 1e-9
+    assert gradients_apart(ours, theirs, image, named(ours, "encoder."), encoded) <= 1e-9
+    assert gradients_apart(ours, theirs, latent, named(ours, "decoder."), decoded) <= 1e-9
 
 
 @every_kind

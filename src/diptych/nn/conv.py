@@ -89,7 +89,7 @@ def _folded(x: Tensor, conv: nn.Conv2d) -> Tensor:
 
     Of three neighbours in the doubled picture two are the same cell, so their weights are added
     up first: four 2x2 kernels, one for each corner of a cell, 4/9 of the multiplications and no
-    doubled picture (Shi et al., 2016, the other way round).
+    doubled picture (Aitken et al., 2017).
     """
     rows, height, width = len(x), *x.shape[2:]
     size = (rows, conv.out_channels, 2 * height, 2 * width)

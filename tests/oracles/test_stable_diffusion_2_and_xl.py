@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers.loaders import single_file_utils
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
     StableDiffusionXLPipeline,
 )
+from safetensors.torch import load_file
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -21,6 +23,8 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from diptych.checkpoints.load import found_in, load
+from diptych.checkpoints.write import write_single_file
 from diptych.pipelines.painter_front import TextToImage
 from tests.oracles.test_stable_diffusion import drawn, tokenizer
 
@@ -165,3 +169,43 @@ def test_a_folder_says_whether_nothing_is_zeros(xl, tmp_path: Path):
                    generator=torch.Generator().manual_seed(5)).images[0]  # fmt: skip
     ours = TextToImage.load(str(tmp_path))("a cat", seed=5, steps=2, width=16, height=24)
     assert np.abs(np.asarray(ours) / 255 - zeros).max() > 0.01
+
+
+@pytest.mark.parametrize(("family", "cells"), [("sd2", 64), ("xl", 128)])
+def test_a_single_file_paints_what_its_folder_paints(request, tmp_path: Path, family: str, cells):
+    _, folder = request.getfixturevalue(family)
+    if family == "sd2":
+        SCHEDULERS["v"].save_pretrained(folder / "scheduler")
+    model = TextToImage.load(str(folder))
+    networks = {one.part.component: load(one) for one in found_in(folder)}
+    path = write_single_file(
+        tmp_path / "whole.safetensors", networks, prediction=model.networks.prediction
+    )
+    single = TextToImage.load(str(path))
+    assert single.sampling == model.sampling and single.size == (2 * cells, 2 * cells)
+    asked = {"prompt": "a (red:1.3) cat", "seed": 5, "steps": 4, "width": 24, "height": 16}
+    one, other = model(**asked), single(**asked)
+    assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("family", ["sd2", "xl"])
+def test_their_converters_read_our_single_file(request, tmp_path: Path, family: str):
+    theirs, folder = request.getfixturevalue(family)
+    networks = {one.part.component: load(one) for one in found_in(folder)}
+    stored = load_file(write_single_file(tmp_path / "whole.safetensors", networks))
+    parts = {
+        "unet": single_file_utils.convert_ldm_unet_checkpoint(stored, dict(theirs.unet.config)),
+        "vae": single_file_utils.convert_ldm_vae_checkpoint(stored, dict(theirs.vae.config)),
+    }
+    name, prefix = {
+        "sd2": ("text_encoder", "cond_stage_model.model."),
+        "xl": ("text_encoder_2", "conditioner.embedders.1.model."),
+    }[family]
+    their = getattr(theirs, name)
+    parts[name] = single_file_utils.convert_open_clip_checkpoint(their, dict(stored), prefix=prefix)
+    for part, found in parts.items():
+        wanted = {key.removeprefix("text_model."): t
+                  for key, t in getattr(theirs, part).state_dict().items()}  # fmt: skip
+        named = {key.removeprefix("text_model."): t for key, t in found.items()}
+        assert named.keys() >= wanted.keys()
+        assert all(torch.equal(named[key], wanted[key]) for key in wanted)

@@ -11,7 +11,7 @@ from torch import nn
 from diptych.checkpoints.families.scheduler import V_MARK
 from diptych.checkpoints.families.sd_unet import family_of
 from diptych.checkpoints.layouts import LAYOUTS, Layout
-from diptych.checkpoints.rules import plan_of, stored_of
+from diptych.checkpoints.rules import Take, plan_of, stored_of
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.files import write_with
 from diptych.models.unet import UNet
@@ -50,19 +50,24 @@ def write_single_file(
     """
     from safetensors.torch import save_file
 
-    places = _places(networks, family)
     tensors = {V_MARK: torch.empty(0)} if prediction == "v" else {}
+    for name, plan in plans_of(networks, family).items():
+        for key, tensor in stored_of(plan, networks[name].state_dict()).items():
+            kind = dtype if dtype and tensor.is_floating_point() else tensor.dtype
+            tensors[key] = tensor.detach().to(kind).contiguous()
+    return write_with(path, lambda part: save_file(tensors, part, metadata={"format": "pt"}))
+
+
+def plans_of(networks: Mapping[str, nn.Module], family: str = "") -> dict[str, list[Take]]:
+    """Where every tensor of each component lies in a whole-model file. Raises InvalidValue."""
+    places, plans = _places(networks, family), dict[str, list[Take]]()
     for name, network in networks.items():
         if name not in places:
             known = ", ".join(places)
             raise InvalidValue(f"{name!r} has no place in one file.", do=f"Known: {known}.")
         layout, prefix = _layout(name, places[name][0]), places[name][1]
-        state = network.state_dict()
-        plan = plan_of(layout.rules(network.config), state, prefix)
-        for key, tensor in stored_of(plan, state).items():
-            kind = dtype if dtype and tensor.is_floating_point() else tensor.dtype
-            tensors[key] = tensor.detach().to(kind).contiguous()
-    return write_with(path, lambda part: save_file(tensors, part, metadata={"format": "pt"}))
+        plans[name] = plan_of(layout.rules(network.config), network.state_dict(), prefix)
+    return plans
 
 
 def _places(networks: Mapping[str, nn.Module], family: str) -> _Places:

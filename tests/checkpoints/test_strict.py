@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diptych.checkpoints.families.scheduler import preset_by_marks
 from diptych.checkpoints.layouts import LAYOUTS, parts_of
 from diptych.checkpoints.load import found_in, load
+from diptych.checkpoints.presets import PRESETS
 from diptych.checkpoints.rules import (
     SAME,
     SQUEEZE,
@@ -27,7 +30,7 @@ from diptych.checkpoints.rules import (
 )
 from diptych.checkpoints.write import write_single_file
 from diptych.foundation.errors import InvalidValue, Unreadable
-from tests.tiny_stable_diffusion import tiny_file, tiny_networks
+from tests.tiny_stable_diffusion import FAMILIES, tiny_file, tiny_networks
 
 Tensors = dict[str, Tensor]
 SOME = "model.diffusion_model.out.0.weight"
@@ -38,6 +41,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_file(tmp_path_factory.mktemp("sd") / "tiny.safetensors")
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("families")
+    return {name: tiny_file(folder / f"{name}.safetensors", name) for name in FAMILIES}
+
+
 def changed(whole: Path, path: Path, change: Callable[[Tensors], object]) -> Path:
     tensors = load_file(whole)
     change(tensors)
@@ -45,14 +54,21 @@ def changed(whole: Path, path: Path, change: Callable[[Tensors], object]) -> Pat
     return path
 
 
-def test_all_is_applied_and_comes_back_to_the_bit(whole: Path, tmp_path: Path):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_is_applied_and_comes_back_to_the_bit(family: str, files, tmp_path: Path):
+    whole = files[family]
+    drawn = tiny_networks(family)
     found = {one.part.component: one for one in found_in(whole)}
-    assert found.keys() == {"unet", "vae", "text_encoder"}
+    assert found.keys() == drawn.keys()
     for one in found.values():
         assert one.report.applied == one.report.total > 30 and not one.report.problems
-    assert found["unet"].report.family == "sd1" and found["unet"].report.assumed["heads"] == "8"
+        assert not one.report.ignored
+    assert found["unet"].report.family == family
+    assert found["unet"].report.assumed["prediction"] == "eps"
     networks = {name: load(one) for name, one in found.items()}
-    drawn = tiny_networks()
+    assert {name: network.config for name, network in networks.items()} == {
+        name: network.config for name, network in drawn.items()
+    }
     for name, network in networks.items():
         mine, theirs = network.state_dict(), drawn[name].state_dict()
         assert mine.keys() == theirs.keys()
@@ -149,7 +165,87 @@ def test_what_a_user_accepts_is_accepted(whole: Path, tmp_path: Path):
         found_in(path, allow=["y"])
 
 
-FAMILIES = {
+OPENCLIP = {
+    "sd2": "cond_stage_model.model.",
+    "sdxl": "conditioner.embedders.1.model.",
+    "sdxl-refiner": "conditioner.embedders.0.model.",
+}
+BLOCK = "transformer.resblocks.1."
+
+
+def halved(tensors: Tensors, name: str) -> None:
+    tensors[name] = tensors[name][: len(tensors[name]) // 3].clone()
+
+
+# What goes wrong with a tensor of OpenCLIP's layout -> what is done to it, what is said.
+IN_OPENCLIP: dict[str, tuple[str, Callable[[Tensors, str], object], str]] = {
+    "missing": (BLOCK + "attn.in_proj_weight", lambda t, n: t.pop(n), "{}' is missing"),
+    "misshaped": (BLOCK + "attn.in_proj_bias", halved, r"{}' is \[\d+\], not \[\d+\]"),
+    "renamed": (
+        BLOCK + "mlp.c_fc.weight", lambda t, n: t.update({f"{n}s": t.pop(n)}),
+        "{0}' is missing, nearest: '{0}s'",
+    ),
+    "stray": (
+        BLOCK + "attn.in_proj_weight", lambda t, n: t.update({f"{n}.q": torch.ones(1)}),
+        r"{}\.q' has no place",
+    ),
+    "no config": ("positional_embedding", lambda t, n: t.pop(n), "positional_embedding"),
+    "no marks": ("ln_final.weight", lambda t, n: t.pop(n), "no place"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", IN_OPENCLIP)
+@pytest.mark.parametrize("family", OPENCLIP)
+def test_a_broken_openclip_is_an_error_that_names_it(family: str, kind: str, files, tmp_path: Path):
+    leaf, change, said = IN_OPENCLIP[kind]
+    name = OPENCLIP[family] + leaf
+    path = changed(files[family], tmp_path / "broken.safetensors", lambda t: change(t, name))
+    with pytest.raises(Unreadable, match=said.format(re.escape(name))) as caught:
+        for one in found_in(path):
+            one.report.check()
+    assert str(caught.value).count("is missing") <= 1  # one tensor of three of ours
+
+
+def test_sd2_has_a_projection_that_nothing_reads(files, tmp_path: Path):
+    more = {
+        f"{OPENCLIP['sd2']}{name}": torch.ones(()) for name in ("text_projection", "logit_scale")
+    }
+    path = changed(files["sd2"], tmp_path / "more.safetensors", lambda t: t.update(more))
+    found = {one.part.component: one.report for one in found_in(path)}
+    assert sorted(found["text_encoder"].ignored) == sorted(more)
+    assert not any(report.problems for report in found.values())
+    # In SDXL it is read.
+    name = OPENCLIP["sdxl"] + "text_projection"
+    path = changed(files["sdxl"], tmp_path / "less.safetensors", lambda t: t.pop(name))
+    with pytest.raises(Unreadable, match="text_projection"):
+        found_in(path)
+
+
+def test_marks_of_v_prediction_are_told(files, tmp_path: Path):
+    marks = {"v_pred": torch.empty(0), "ztsnr": torch.empty(0)}
+    path = changed(files["sdxl"], tmp_path / "v.safetensors", lambda t: t.update(marks))
+    found = {one.part.component: one.report for one in found_in(path)}
+    assert found["unet"].assumed["prediction"] == "v, for there is v_pred and ztsnr"
+    assert not any(report.problems or report.ignored for report in found.values())
+    preset = preset_by_marks(PRESETS["sdxl"], marks)
+    assert (preset.prediction, preset.spacing) == ("v", "trailing")
+    assert preset.nodes(4)[0].alpha == 0  # noise alone
+    assert preset_by_marks(PRESETS["sdxl"], ["v_pred"]).path == PRESETS["sdxl"].path
+    assert preset_by_marks(PRESETS["sdxl"], []) is PRESETS["sdxl"]
+
+
+def test_a_file_is_of_one_family(tmp_path: Path):
+    networks = tiny_networks("sdxl")
+    del networks["unet"]
+    with pytest.raises(InvalidValue, match="family"):
+        write_single_file(tmp_path / "x.safetensors", networks)
+    path = write_single_file(tmp_path / "x.safetensors", networks, family="sdxl")
+    assert {one.part.component for one in found_in(path)} == networks.keys()
+    with pytest.raises(InvalidValue, match="'text_encoder_2' has no place"):
+        write_single_file(tmp_path / "y.safetensors", networks, family="sd2")
+
+
+UNBUILT = {
     "FLUX": "double_blocks.0.img_attn.qkv.weight",
     "Stable Diffusion 3": "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight",
     "PixArt": "adaln_single.linear.weight",
@@ -158,10 +254,10 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", UNBUILT)
 def test_a_family_that_is_not_built_is_refused_by_name(family: str, tmp_path: Path):
     path = tmp_path / "other.safetensors"
-    save_file({FAMILIES[family]: torch.ones(2, 2)}, path)
+    save_file({UNBUILT[family]: torch.ones(2, 2)}, path)
     with pytest.raises(Unreadable, match=f"{family}.*not built"):
         found_in(path)
 

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers.loaders import single_file_utils
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
     StableDiffusionXLPipeline,
 )
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img import (
+    StableDiffusionXLImg2ImgPipeline,
+)
+from safetensors.torch import load_file
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -21,6 +26,9 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from diptych.checkpoints.load import found_in, load
+from diptych.checkpoints.write import write_single_file
+from diptych.foundation.errors import Unreadable
 from diptych.pipelines.painter_front import TextToImage
 from tests.oracles.test_stable_diffusion import drawn, tokenizer
 
@@ -30,7 +38,6 @@ DDIM = {**SD, "steps_offset": 1, "set_alpha_to_one": False, "clip_sample": False
 SCHEDULERS = {
     "v": DDIMScheduler(**DDIM, prediction_type="v_prediction"),
     "eps": DDIMScheduler(**DDIM),
-    # sample_max_value and more stand in the published file, which reads them nowhere.
     "xl": EulerDiscreteScheduler(
         **SD, steps_offset=1, timestep_spacing="leading", interpolation_type="linear"
     ),
@@ -134,7 +141,6 @@ def test_sd2_paints_the_same_picture(sd2, tmp_path: Path, prediction: str, size:
     assert model.networks.prediction == prediction
     assert model.sampling.solver == {"v": "ddim", "eps": "pndm"}[prediction]
     assert all(report.applied == report.total for report in model.reports)
-    # Their DDIM is our ddim to the bit of a step, whatever the prediction.
     asked = {"prompt": "a photo of a cat", "negative_prompt": "blurry, dark"}
     same(theirs, model, asked, size, solver="ddim")
     same(theirs, model, {"prompt": "a dog"}, size, solver="ddim")
@@ -165,3 +171,66 @@ def test_a_folder_says_whether_nothing_is_zeros(xl, tmp_path: Path):
                    generator=torch.Generator().manual_seed(5)).images[0]  # fmt: skip
     ours = TextToImage.load(str(tmp_path))("a cat", seed=5, steps=2, width=16, height=24)
     assert np.abs(np.asarray(ours) / 255 - zeros).max() > 0.01
+
+
+@pytest.mark.parametrize(("family", "cells"), [("sd2", 64), ("xl", 128)])
+def test_a_single_file_paints_what_its_folder_paints(request, tmp_path: Path, family: str, cells):
+    _, folder = request.getfixturevalue(family)
+    if family == "sd2":
+        SCHEDULERS["v"].save_pretrained(folder / "scheduler")
+    model = TextToImage.load(str(folder))
+    networks = {one.part.component: load(one) for one in found_in(folder)}
+    path = write_single_file(
+        tmp_path / "whole.safetensors", networks, prediction=model.networks.prediction
+    )
+    single = TextToImage.load(str(path))
+    assert single.sampling == model.sampling and single.size == (2 * cells, 2 * cells)
+    asked = {"prompt": "a (red:1.3) cat", "seed": 5, "steps": 4, "width": 24, "height": 16}
+    one, other = model(**asked), single(**asked)
+    assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("family", ["sd2", "xl"])
+def test_their_converters_read_our_single_file(request, tmp_path: Path, family: str):
+    theirs, folder = request.getfixturevalue(family)
+    networks = {one.part.component: load(one) for one in found_in(folder)}
+    stored = load_file(write_single_file(tmp_path / "whole.safetensors", networks))
+    parts = {
+        "unet": single_file_utils.convert_ldm_unet_checkpoint(stored, dict(theirs.unet.config)),
+        "vae": single_file_utils.convert_ldm_vae_checkpoint(stored, dict(theirs.vae.config)),
+    }
+    name, prefix = {
+        "sd2": ("text_encoder", "cond_stage_model.model."),
+        "xl": ("text_encoder_2", "conditioner.embedders.1.model."),
+    }[family]
+    their = getattr(theirs, name)
+    parts[name] = single_file_utils.convert_open_clip_checkpoint(their, dict(stored), prefix=prefix)
+    for part, found in parts.items():
+        wanted = {key.removeprefix("text_model."): t
+                  for key, t in getattr(theirs, part).state_dict().items()}  # fmt: skip
+        named = {key.removeprefix("text_model."): t for key, t in found.items()}
+        assert named.keys() >= wanted.keys()
+        assert all(torch.equal(named[key], wanted[key]) for key in wanted)
+
+
+def test_a_refiner_is_accounted_for_and_refused_by_name(tmp_path: Path):
+    unet = UNet2DConditionModel(
+        block_out_channels=(64, 128), layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=1280,
+        attention_head_dim=[1, 2], use_linear_projection=True, addition_embed_type="text_time",
+        addition_time_embed_dim=256, projection_class_embeddings_input_dim=64 + 5 * 256,
+    )  # fmt: skip
+    refiner = StableDiffusionXLImg2ImgPipeline(
+        vae=vae(0.13025), text_encoder=None, tokenizer=None, unet=unet,
+        text_encoder_2=CLIPTextModelWithProjection(words(projection_dim=64)),
+        tokenizer_2=padded_with_0(), scheduler=SCHEDULERS["xl"], add_watermarker=False,
+        requires_aesthetics_score=True,
+    )  # fmt: skip
+    refiner.save_pretrained(tmp_path)
+    reports = {one.part.component: one.report for one in found_in(tmp_path)}
+    assert reports.keys() == {"unet", "vae", "text_encoder_2"}
+    assert reports["unet"].family == "sdxl-refiner"
+    assert all(one.applied == one.total and not one.problems for one in reports.values())
+    with pytest.raises(Unreadable, match="sdxl-refiner is not painted with here yet"):
+        TextToImage.load(str(tmp_path))

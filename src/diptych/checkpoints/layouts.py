@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from diptych.checkpoints.families import clip_text, sd_unet, sd_vae
+from diptych.checkpoints.families.scheduler import V_MARK, ZERO_TERMINAL_MARK
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.rules import Rule
 from diptych.foundation.errors import Unreadable
@@ -54,7 +55,7 @@ class Part:
     prefix: str
     header: Header = field(repr=False)
     config: Any
-    assumed: Mapping[str, str]
+    assumed: dict[str, str]
 
 
 _OPENCLIP = ("token_embedding.weight", "ln_final.weight")
@@ -176,9 +177,11 @@ LAYOUTS: tuple[Layout, ...] = (
 # Names that stand in whole-model files beside the components, and say nothing that is used.
 IGNORABLE = (
     r"model_ema\..*", r".*num_batches_tracked", r"(log_one_minus_)?alphas_cumprod(_prev)?",
-    r"betas", r"(sqrt|log|posterior)_.*", r"lvlb_weights", r"scale_factor", r"v_pred", r"ztsnr",
+    r"betas", r"(sqrt|log|posterior)_.*", r"lvlb_weights", r"scale_factor",
     r"denoiser\.sigmas",
 )  # fmt: skip
+# Names that are a word and hold nothing.
+MARKS = (V_MARK, ZERO_TERMINAL_MARK)
 
 # Known by one name, and not built here yet.
 _UNBUILT: dict[str, str] = {

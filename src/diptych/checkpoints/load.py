@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from diptych.checkpoints.account import LoadReport, Problem, account
+from diptych.checkpoints.families.scheduler import V_MARK
 from diptych.checkpoints.families.sd_unet import family_of
 from diptych.checkpoints.fill import fill
 from diptych.checkpoints.folder import read_json
 from diptych.checkpoints.header import Header, files_of, header_of
-from diptych.checkpoints.layouts import IGNORABLE, KINDS, Part, parts_of
+from diptych.checkpoints.layouts import IGNORABLE, KINDS, MARKS, Part, parts_of
 from diptych.checkpoints.rules import Take, nearest, plan_of
 from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
 from diptych.foundation.progress import Report, silent
@@ -44,8 +45,7 @@ def found_in(path: Path, *, variant: str = "", allow: Sequence[str] = ()) -> lis
     elif path.is_dir():
         found = _of_folder(path, variant)
     else:
-        parts, left = parts_of(header_of(path))
-        found = _with_strangers([_accounted(part) for part in _scaled(parts)], left)
+        found = _of_file(path)
     known = {problem.name for one in found for problem in one.report.problems}
     for name in allow:
         if name not in known:
@@ -93,22 +93,23 @@ def _of_folder(path: Path, variant: str, component: str = "") -> list[Found]:
 _SCALES = {"sdxl": SDXL_VAE.scale, "sdxl-refiner": SDXL_VAE.scale}
 
 
-def _scaled(parts: list[Part]) -> list[Part]:
-    """The parts of one file, the autoencoder's scale as the U-Net's family has it."""
+def _of_file(path: Path) -> list[Found]:
+    parts, left = parts_of(header_of(path))
+    marks = [mark for mark in MARKS if mark in left]
     families = [family_of(part.config) for part in parts if part.component == "unet"]
-    scale = next((_SCALES[family] for family in families if family in _SCALES), None)
-    if scale is None:
-        return parts
-    return [
-        replace(
-            part,
-            config=replace(part.config, scale=scale),
-            assumed={**part.assumed, "scale": f"{scale:g}"},
-        )
-        if part.component == "vae"
-        else part
-        for part in parts
-    ]
+    found = [_accounted(_settled(part, families[0] if families else "", marks)) for part in parts]
+    return _with_strangers(found, {k: v for k, v in left.items() if k not in marks})
+
+
+def _settled(part: Part, family: str, marks: list[str]) -> Part:
+    """A part of one file, with what the rest of that file says of it."""
+    if part.component == "vae" and family in _SCALES:
+        config = replace(part.config, scale=_SCALES[family])
+        return replace(part, config=config, assumed=part.assumed | {"scale": f"{config.scale:g}"})
+    if part.component == "unet" and V_MARK in marks:
+        said = f"v, for there is {' and '.join(marks)}"
+        return replace(part, assumed=part.assumed | {"prediction": said})
+    return part
 
 
 def _accounted(part: Part) -> Found:

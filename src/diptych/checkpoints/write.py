@@ -8,36 +8,75 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from diptych.checkpoints.families.scheduler import V_MARK
+from diptych.checkpoints.families.sd_unet import family_of
 from diptych.checkpoints.folder import save_tensors
 from diptych.checkpoints.layouts import LAYOUTS, Layout
-from diptych.checkpoints.rules import plan_of, stored_of
+from diptych.checkpoints.rules import Take, plan_of, stored_of
 from diptych.foundation.errors import InvalidValue
+from diptych.models.unet import UNet
 
 # Of each component the layout of whole-model files, and where it begins there.
-_WHOLE = {"unet": "original", "vae": "original", "text_encoder": "with text_model"}
+_Places = dict[str, tuple[str, str]]
+_EACH: _Places = {
+    "unet": ("original", "model.diffusion_model."),
+    "vae": ("original", "first_stage_model."),
+}
+_WHOLE: dict[str, _Places] = {
+    "sd1": _EACH | {"text_encoder": ("with text_model", "cond_stage_model.transformer.")},
+    "sd2": _EACH | {"text_encoder": ("OpenCLIP", "cond_stage_model.model.")},
+    "sdxl": _EACH
+    | {
+        "text_encoder": ("with text_model", "conditioner.embedders.0.transformer."),
+        "text_encoder_2": ("OpenCLIP", "conditioner.embedders.1.model."),
+    },
+    "sdxl-refiner": _EACH | {"text_encoder_2": ("OpenCLIP", "conditioner.embedders.0.model.")},
+}
 
 
 def write_single_file(
-    path: Path, networks: Mapping[str, nn.Module], dtype: torch.dtype | None = None
+    path: Path,
+    networks: Mapping[str, nn.Module],
+    dtype: torch.dtype | None = None,
+    *,
+    family: str = "",
+    prediction: str = "eps",
 ) -> Path:
-    """`networks`: components by name (`unet`, `vae`, `text_encoder`), one or all. `dtype` for
-    floating-point tensors, None for what they have. Written whole or not at all.
+    """`networks`: components by name (`unet`, `vae`, `text_encoder`, `text_encoder_2`), one or
+    all. `dtype` for floating-point tensors, None for what they have. `family`: where there is no
+    U-Net to tell it. `prediction`: `v` is told by a mark. Written whole or not at all.
 
     Raises InvalidValue for a component that has no place in such a file, NotWritten.
     """
-    tensors: dict[str, torch.Tensor] = {}
-    for name, network in networks.items():
-        layout = _layout(name)
-        state = network.state_dict()
-        plan = plan_of(layout.rules(network.config), state, layout.prefixes[0])
-        for key, tensor in stored_of(plan, state).items():
+    tensors = {V_MARK: torch.empty(0)} if prediction == "v" else {}
+    for name, plan in plans_of(networks, family).items():
+        for key, tensor in stored_of(plan, networks[name].state_dict()).items():
             kind = dtype if dtype and tensor.is_floating_point() else tensor.dtype
             tensors[key] = tensor.detach().to(kind).contiguous()
     return save_tensors(path, tensors, {"format": "pt"})
 
 
-def _layout(name: str) -> Layout:
-    for layout in LAYOUTS:
-        if layout.component == name and layout.name == _WHOLE.get(name):
-            return layout
-    raise InvalidValue(f"{name!r} has no place in one file.", do=f"Known: {', '.join(_WHOLE)}.")
+def plans_of(networks: Mapping[str, nn.Module], family: str = "") -> dict[str, list[Take]]:
+    """Where every tensor of each component lies in a whole-model file. Raises InvalidValue."""
+    places, plans = _places(networks, family), dict[str, list[Take]]()
+    for name, network in networks.items():
+        if name not in places:
+            known = ", ".join(places)
+            raise InvalidValue(f"{name!r} has no place in one file.", do=f"Known: {known}.")
+        layout, prefix = _layout(name, places[name][0]), places[name][1]
+        plans[name] = plan_of(layout.rules(network.config), network.state_dict(), prefix)
+    return plans
+
+
+def _places(networks: Mapping[str, nn.Module], family: str) -> _Places:
+    unet = networks.get("unet")
+    if isinstance(unet, UNet):
+        family = family_of(unet.config)
+    if family not in _WHOLE:
+        known = ", ".join(_WHOLE)
+        raise InvalidValue(f"The family {family!r} has no such files.", do=f"family: {known}.")
+    return _WHOLE[family]
+
+
+def _layout(component: str, name: str) -> Layout:
+    return next(row for row in LAYOUTS if (row.component, row.name) == (component, name))

@@ -131,7 +131,8 @@ class TextToImage:
         """A prompt gives a picture, a list of prompts a list.
 
         One seed for many prompts means seed, seed + 1, ... Each picture's `.info["recipe"]` is
-        its `PictureRecipe`. Raises InvalidValue for what the model cannot read or paint.
+        its `PictureRecipe`. An empty `negative_prompt` is an absent one, for which Stable Diffusion
+        XL is given zeros and not the empty text. Raises InvalidValue for what the model cannot read or paint.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)

@@ -10,8 +10,9 @@ from typing import Any, cast
 import torch
 
 from diptych.checkpoints.account import LoadReport
-from diptych.checkpoints.families.scheduler import PREDICTIONS, preset_of
+from diptych.checkpoints.families.scheduler import PREDICTIONS, V_MARK, preset_by_marks, preset_of
 from diptych.checkpoints.folder import read_json
+from diptych.checkpoints.header import header_of
 from diptych.checkpoints.load import Found, found_in, load
 from diptych.checkpoints.presets import PRESETS, Preset
 from diptych.foundation.errors import Unreadable
@@ -138,6 +139,9 @@ def _tokenizer(path: Path, words: Words) -> ClipTokenizer:
 
 
 def _preset(path: Path, family: Family) -> Preset:
+    if path.is_file():
+        names = header_of(path).keys()
+        return preset_by_marks(PRESETS[family.presets["v" if V_MARK in names else "eps"]], names)
     said = _said(path, "scheduler/scheduler_config.json")
     prediction = PREDICTIONS.get(said.get("prediction_type", "epsilon"), "")
     preset = PRESETS[family.presets.get(prediction, family.presets["eps"])]

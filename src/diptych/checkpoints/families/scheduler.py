@@ -1,9 +1,10 @@
-"""A folder's scheduler_config.json as a preset: what it says of the path and the prediction. The
-solver, the steps and the guidance stay the preset's: they are no property of the weights."""
+"""How a model was trained, as its files say it, as a preset: path and prediction, by a folder's
+scheduler_config.json or by the marks of a single file. The solver, the steps and the guidance stay
+the preset's: they are no property of the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,8 @@ from diptych.diffusion.paths import (
 from diptych.foundation.errors import Unreadable
 
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+# Names without content that some single files of Stable Diffusion have (ComfyUI's convention).
+V_MARK, ZERO_TERMINAL_MARK = "v_pred", "ztsnr"
 _BETAS: dict[str, Callable[[float, float, int], list[float]]] = {
     "linear": linear_betas,
     "scaled_linear": scaled_linear_betas,
@@ -46,3 +49,17 @@ def preset_of(preset: Preset, content: Mapping[str, Any]) -> Preset:
             solver="euler",
         )
     return replace(preset, path=path, prediction=PREDICTIONS[said])
+
+
+def preset_by_marks(preset: Preset, names: Collection[str]) -> Preset:
+    """The preset of a family of Stable Diffusion as the names in a single file have it."""
+    if V_MARK not in names:
+        return preset
+    said = {
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "prediction_type": "v_prediction",
+        "rescale_betas_zero_snr": ZERO_TERMINAL_MARK in names,
+    }
+    return preset_of(preset, said)

@@ -132,7 +132,8 @@ class TextToImage:
 
         One seed for many prompts means seed, seed + 1, ... Each picture's `.info["recipe"]` is
         its `PictureRecipe`. An empty `negative_prompt` is an absent one, for which Stable Diffusion
-        XL is given zeros and not the empty text. Raises InvalidValue for what the model cannot read or paint.
+        XL is given zeros and not the empty text. Raises InvalidValue for what the model cannot
+        read or paint.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)

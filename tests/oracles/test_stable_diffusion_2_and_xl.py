@@ -4,6 +4,7 @@ picture."""
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img import (
     StableDiffusionXLImg2ImgPipeline,
 )
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -155,6 +156,26 @@ def test_xl_paints_the_same_picture(xl, negative: str | None, size: tuple[int, i
     assert all(report.applied == report.total for report in model.reports)
     asked = {"prompt": "a photo of a cat"} | ({"negative_prompt": negative} if negative else {})
     same(theirs, model, asked, size)
+
+
+def test_xl_of_v_prediction_paints_the_same_picture(xl, tmp_path: Path):
+    theirs, folder = xl
+    shutil.copytree(folder, tmp_path / "v")
+    scheduler = EulerDiscreteScheduler.from_config(
+        SCHEDULERS["xl"].config, prediction_type="v_prediction"
+    )
+    scheduler.save_pretrained(tmp_path / "v" / "scheduler")
+    model = TextToImage.load(str(tmp_path / "v"))
+    theirs.scheduler = scheduler
+    same(theirs, model, {"prompt": "a dog", "negative_prompt": "dark"}, (16, 24))
+    theirs.scheduler = SCHEDULERS["xl"]
+    # In one file a mark tells it, and another that the last step is noise alone.
+    networks = {one.part.component: load(one) for one in found_in(folder)}
+    path = write_single_file(tmp_path / "v.safetensors", networks, prediction="v")
+    asked = {"prompt": "a dog", "seed": 3, "steps": 3, "width": 16, "height": 24}
+    assert TextToImage.load(str(path))(**asked).tobytes() == model(**asked).tobytes()
+    save_file(load_file(path) | {"ztsnr": torch.empty(0)}, path)
+    assert TextToImage.load(str(path)).sampling.spacing == "trailing"
 
 
 def test_a_folder_says_whether_nothing_is_zeros(xl, tmp_path: Path):

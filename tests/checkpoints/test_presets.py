@@ -14,11 +14,12 @@ import torch
 
 import diptych
 from benchmarks.presets_page import PAGE, page
+from diptych.checkpoints.families.scheduler import preset_of
 from diptych.checkpoints.presets import PRESETS, for_family
 from diptych.checkpoints.presets.preset import Preset
 from diptych.diffusion.kernel import Table, begin, step
 from diptych.diffusion.predictions import to_x0
-from diptych.foundation.errors import InvalidValue, NotFound
+from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
 from diptych.pipelines.text_to_image import Sampling
 
 TOKENS = 4096
@@ -165,3 +166,19 @@ def test_the_shipped_painter_is_sampled_as_its_folder_says():
 def test_the_page_is_what_the_command_writes():
     assert PAGE.read_text() == page()
     assert all(f"`{name}`" in page() for name in PRESETS)
+
+
+def test_a_folder_says_its_path_its_list_and_its_prediction():
+    sd = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    base = for_family("sdxl")
+    same = preset_of(base, {**sd, "timestep_spacing": "leading", "steps_offset": 1})
+    assert same.path == base.path and same.spacing_options == base.spacing_options
+    turbo = preset_of(base, {**sd, "timestep_spacing": "trailing"})
+    assert [round(node.time) for node in turbo.nodes(4)[:-1]] == [999, 749, 499, 249]
+    zero = preset_of(base, {**sd, "prediction_type": "v_prediction",
+                            "rescale_betas_zero_snr": True})  # fmt: skip
+    assert zero.prediction == "v" and zero.nodes(4)[0].alpha == 0
+    for wrong in ({"prediction_type": "flow_prediction"}, {"beta_schedule": "nonlinear"},
+                  {"trained_betas": [0.1]}):  # fmt: skip
+        with pytest.raises(Unreadable, match="not built"):
+            preset_of(base, {**sd, **wrong})

@@ -165,6 +165,12 @@ def test_what_a_user_accepts_is_accepted(whole: Path, tmp_path: Path):
         found_in(path, allow=["y"])
 
 
+def test_what_a_network_needs_cannot_be_allowed_away(whole: Path, tmp_path: Path):
+    path = changed(whole, tmp_path / "less.safetensors", lambda t: t.pop(SOME))
+    with pytest.raises(InvalidValue, match=r"out.0.weight' is missing.*paints nothing"):
+        found_in(path, allow=[SOME])
+
+
 OPENCLIP = {
     "sd2": "cond_stage_model.model.",
     "sdxl": "conditioner.embedders.1.model.",

@@ -46,11 +46,14 @@ def found_in(path: Path, *, variant: str = "", allow: Sequence[str] = ()) -> lis
         found = _of_folder(path, variant)
     else:
         found = _of_file(path)
-    known = {problem.name for one in found for problem in one.report.problems}
+    problems = {problem.name: problem for one in found for problem in one.report.problems}
     for name in allow:
-        if name not in known:
-            what = f"allow names {name!r}, and nothing is wrong with that{nearest(name, known)}."
+        if name not in problems:
+            what = f"allow names {name!r}, and nothing is wrong with that{nearest(name, problems)}."
             raise InvalidValue(what, do="Leave it out.")
+        if problems[name].kind != "unused":
+            what = f"{problems[name].said}, and a network without it paints nothing."
+            raise InvalidValue(what, do="allow= is for tensors that have no place.")
     return [replace(one, report=replace(one.report, allowed=tuple(allow))) for one in found]
 
 

@@ -16,6 +16,7 @@ from diptych.diffusion.paths import (
     vp_of_betas,
     zero_terminal,
 )
+from diptych.diffusion.spacings import SPACINGS
 from diptych.foundation.errors import Unreadable
 
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
@@ -48,7 +49,15 @@ def preset_of(preset: Preset, content: Mapping[str, Any]) -> Preset:
             spacing_options={},
             solver="euler",
         )
-    return replace(preset, path=path, prediction=PREDICTIONS[said])
+    spacing, options = content.get("timestep_spacing", preset.spacing), preset.spacing_options
+    if spacing != preset.spacing and spacing in SPACINGS:
+        # As the turbo models have it, whose few steps must begin at noise.
+        options = {"offset": content.get("steps_offset", 0)} if spacing == "leading" else {}
+    spacing = spacing if spacing in SPACINGS else preset.spacing
+    prediction = PREDICTIONS[said]
+    return replace(
+        preset, path=path, prediction=prediction, spacing=spacing, spacing_options=options
+    )
 
 
 def preset_by_marks(preset: Preset, names: Collection[str]) -> Preset:

@@ -4,6 +4,8 @@ the original layout is read by their converters as it is by us."""
 from __future__ import annotations
 
 import gzip
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from diptych.checkpoints.load import found_in, load
 from diptych.checkpoints.write import write_single_file
+from diptych.foundation.errors import Unreadable
 from diptych.pipelines.painter_front import TextToImage
 from diptych.text import clip_bpe
 
@@ -127,6 +130,21 @@ def test_their_converters_read_our_single_file(
         wanted = network.state_dict()
         assert found.keys() == wanted.keys()
         assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_component_that_is_left_out_is_named_and_another_refused(folder: Path, tmp_path: Path):
+    whole = tmp_path / "whole"
+    shutil.copytree(folder, whole)
+    index = json.loads((whole / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    (whole / "model_index.json").write_text(json.dumps(index))
+    assert "safety_checker/" in found_in(whole)[0].report.ignored
+    index["controlnet"] = ["diffusers", "ControlNetModel"]
+    (whole / "model_index.json").write_text(json.dumps(index))
+    (whole / "controlnet").mkdir()
+    (whole / "controlnet" / "config.json").write_text("{}")
+    with pytest.raises(Unreadable, match=r"'controlnet'.*not built"):
+        found_in(whole)
 
 
 def test_half_precision_variants_and_shards(theirs: StableDiffusionPipeline, tmp_path: Path):

@@ -67,20 +67,25 @@ def load(found: Found, dtype: torch.dtype | None = None, report: Report = silent
 def _of_pipeline(path: Path, variant: str) -> list[Found]:
     listed = read_json(path / "model_index.json")
     found: list[Found] = []
+    left_out: list[str] = []
     for name, said in listed.items():
         if name.startswith("_") or not isinstance(said, list) or said == [None, None]:
             continue
-        if name not in KINDS and (path / name / "config.json").is_file() and name not in _NOT_READ:
-            raise Unreadable(f"The component {name!r} of {str(path)!r} is not built here yet.")
         if name in KINDS:
             found += _of_folder(path / name, variant, name)
+        elif name in _LEFT_OUT:
+            left_out.append(f"{name}/")
+        elif (path / name / "config.json").is_file():
+            raise Unreadable(f"The component {name!r} of {str(path)!r} is not built here yet.")
     if not found:
         raise NotFound(f"{str(path / 'model_index.json')!r} names no component that is known.")
-    return found
+    first, *others = found
+    ignored = (*first.report.ignored, *left_out)
+    return [replace(first, report=replace(first.report, ignored=ignored)), *others]
 
 
-# Components of folders that are judged good to leave out, and said to be in the report.
-_NOT_READ = ("safety_checker", "feature_extractor", "scheduler", "tokenizer", "tokenizer_2")
+# Components that painting does without; the report names them.
+_LEFT_OUT = ("safety_checker", "feature_extractor")
 
 
 def _of_folder(path: Path, variant: str, component: str = "") -> list[Found]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -120,6 +121,21 @@ def test_every_page_is_in_the_table_of_contents():
     nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
     pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
     assert leaves(nav) == pages
+
+
+def test_the_site_shows_every_block_as_one(tmp_path: Path):
+    """A header of a fence that the builder does not know would leave the fence as text, and all
+    that follows with it."""
+    for name in ("docs", "src"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("shipped"))
+    (tmp_path / "zensical.toml").write_text((ROOT / "zensical.toml").read_text())
+    builder = Path(sys.executable).with_name("zensical")
+    subprocess.run([builder, "build", "--strict"], cwd=tmp_path, check=True, timeout=60)
+    pages = sorted((tmp_path / "site").rglob("index.html"))
+    assert len(pages) > 20
+    assert not [page for page in pages if "```" in page.read_text()]
+    blocks = (tmp_path / "site" / "solvers" / "index.html").read_text().count("<pre")
+    assert blocks >= len(blocks_of((ROOT / "docs" / "solvers.md").read_text(), "")) > 2
 
 
 def test_every_documented_module_is_there():

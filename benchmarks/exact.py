@@ -8,6 +8,7 @@ sigma, so that small sigma costs no digits. `x` is [B, ...] everywhere.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import log, pi
@@ -20,21 +21,21 @@ from diptych.diffusion.paths import Node
 
 
 @dataclass(frozen=True, eq=False)
-class Exact:
+class Exact(ABC):
     """What all kinds of data share; a kind has `x0`, `score` and `log_density`."""
 
+    @abstractmethod
     def x0(self, x: Tensor, node: Node) -> Tensor:
         """The mean of the data given x, [B, ...]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, x: Tensor, node: Node) -> Tensor:
         """The gradient of `log_density` by x, [B, ...]. Raises ValueError for a point at
         sigma = 0, where there is no density."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log_density(self, x: Tensor, node: Node) -> Tensor:
         """ln p(x) at this node in nats, [B]."""
-        raise NotImplementedError
 
     def says(self, prediction: str, x: Tensor, node: Node) -> Tensor:
         """The output of a perfect network: `x0`, `score`, `eps`, `v` = alpha eps - sigma x0 or

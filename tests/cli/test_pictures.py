@@ -133,3 +133,20 @@ def test_a_solver_is_chosen_by_name_and_kept_in_the_picture(models, tmp_path: Pa
     assert entry(said("lcm", tmp_path / "c.png")) == 2
     assert "training steps" in capsys.readouterr().err
     assert not (tmp_path / "c.png").exists()
+
+
+def test_a_picture_is_painted_over_and_repeated(models, tmp_path: Path, capsys):
+    a, b, c = (str(tmp_path / name) for name in ("a.png", "b.png", "c.png"))
+    mask = tmp_path / "mask.png"
+    Image.new("L", (32, 32), 255).save(mask)
+    base = ["--model", models[0], "--steps", "4"]
+    assert entry(["generate", "a red star", *base, "-o", a]) == 0
+    asked = ["generate", "a blue moon", *base, "--init", a, "--mask", str(mask), "-o", b]
+    assert entry(asked) == 0 and recipe_of(b).strength == 1.0 and recipe_of(b).mask
+    again = ["generate", "--like", b, "--model", models[0], "-o", c]
+    assert entry([*again, "--init", a, "--mask", str(mask)]) == 0
+    assert Path(b).read_bytes() == Path(c).read_bytes()
+    capsys.readouterr()
+    assert entry(again) == 2 and "--init" in capsys.readouterr().err
+    assert entry([*again, "--init", str(tmp_path / "none.png")]) == 3
+    assert entry(["generate", "a red star", *base, "--strength", "0.5", "-o", c]) == 2

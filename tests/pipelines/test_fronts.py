@@ -82,6 +82,48 @@ def test_spacing_and_noise_are_chosen_by_name(painter: TextToImage):
         painter(PROMPTS[0], noise="filox")
 
 
+def test_a_picture_begun_from_keeps_what_little_strength_leaves(painter: TextToImage):
+    init = painter(PROMPTS[0], seed=1, steps=8)
+    away = [
+        np.abs(np.asarray(painter(PROMPTS[1], seed=5, steps=8, init=init, strength=s)).astype(int)
+               - np.asarray(init)).mean()
+        for s in (0.125, 0.5, 1.0)
+    ]  # fmt: skip
+    assert away[0] < away[1] < away[2]
+    free = painter(PROMPTS[1], seed=5, steps=8)
+    whole = painter(PROMPTS[1], seed=5, steps=8, init=init, strength=1.0)
+    assert free.tobytes() == whole.tobytes()  # a flow begins at noise alone: nothing is left
+    recipe = whole.info["recipe"]
+    assert recipe.strength == 1.0 and len(recipe.init) == 10 and recipe.mask == ""
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "unipc", "euler-ancestral"])
+def test_what_a_mask_holds_stays_to_the_pixel(painter: TextToImage, solver: str):
+    init = painter(PROMPTS[0], seed=1, steps=4)
+    mask = Image.new("L", init.size, 0)
+    mask.paste(255, (8, 8, 24, 24))
+    made = painter(PROMPTS[2], seed=6, steps=6, solver=solver, init=init, mask=mask)
+    before, after = np.asarray(init), np.asarray(made)
+    inside = np.asarray(mask) > 0
+    assert (before[~inside] == after[~inside]).all() and (before[inside] != after[inside]).any()
+    again = painter(PROMPTS[2], seed=6, steps=6, solver=solver, init=init, mask=mask)
+    assert made.tobytes() == again.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"strength": 0.5}, "belongs to a picture"), ({"mask": Image.new("L", (32, 32))}, "belongs"),
+     ({"init": Image.new("RGB", (16, 16))}, "not offered"),
+     ({"init": Image.new("RGB", (32, 32)), "mask": Image.new("L", (16, 16))}, "one size"),
+     ({"init": Image.new("RGB", (32, 32)), "width": 64}, "is asked for"),
+     ({"init": Image.new("RGB", (32, 32)), "strength": 0.0}, "strength of 0"),
+     ({"init": Image.new("RGB", (32, 32)), "strength": 1.5}, "strength of 1.5")],
+)  # fmt: skip
+def test_editing_that_means_nothing_is_refused(painter: TextToImage, change: dict, word: str):
+    with pytest.raises(InvalidValue, match=word):
+        painter(PROMPTS[0], **change)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TAKEN_OVER = (
-    "negative_prompt", "seed", "steps", "guidance", "shift", "solver", "spacing", "noise", "model"
+    "negative_prompt", "seed", "steps", "guidance", "shift", "solver", "spacing", "noise", "model",
+    "strength",
 )  # fmt: skip
 
 
@@ -37,6 +38,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--model", metavar="MODEL", help="a name, folder or hub id (scenes-t2i)")
     parser.add_argument("--device", help="cuda, mps or cpu (the best there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (what fits the device)")
+    parser.add_argument("--init", metavar="FILE", help="begin from this picture")
+    parser.add_argument("--mask", metavar="FILE", help="white where the picture is painted anew")
+    parser.add_argument("--strength", type=float, help="share of the steps made from it (0.6)")
     parser.add_argument("--like", metavar="FILE", help="repeat a picture; what is said here wins")
     parser.add_argument("--grid", metavar="FILE", help="write all pictures as one sheet")
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
@@ -95,9 +99,18 @@ def _painted(
     args: Namespace, said: dict[str, Any], prompts: list[str], seeds: list[int]
 ) -> list[Image]:
     from diptych.cli.console import drawing
+    from diptych.foundation.errors import InvalidValue
     from diptych.pipelines.painter_front import TextToImage
 
     width, height = _size(args.size) if args.size else (said.get("width"), said.get("height"))
+    init, mask = (_picture(path) for path in (args.init, args.mask))
+    for name, picture in (("init", init), ("mask", mask)):
+        if said.get(name) and picture is None:
+            raise InvalidValue(
+                f"{args.like!r} was painted from another picture.", do=f"Name it with --{name}."
+            )
+    if init is None and args.strength is None:
+        said.pop("strength", None)
     model = TextToImage.load(
         said.get("model") or "scenes-t2i", device=args.device, dtype=args.dtype
     )
@@ -112,11 +125,22 @@ def _painted(
             solver=said.get("solver"),
             spacing=said.get("spacing"),
             noise=said.get("noise"),
+            init=init,
+            mask=mask,
+            strength=said.get("strength"),
             width=width,
             height=height,
             report=report,
         )
     return pictures if isinstance(pictures, list) else [pictures]
+
+
+def _picture(path: str | None) -> Image | None:
+    if path is None:
+        return None
+    from diptych.imaging.pictures import read_picture
+
+    return read_picture(path)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -26,7 +26,8 @@ _KEY = "diptych"
 @dataclass(frozen=True, kw_only=True)
 class PictureRecipe:
     """All that decides the pixels. `shift` is a flow's, None for other paths; `model_hash`: the
-    first 10 digits of the weights' SHA-256."""
+    first 10 digits of the weights' SHA-256; `init` and `mask` those of the pixels of a picture
+    that it began from, `strength` how much of it was painted anew."""
 
     prompt: str
     negative_prompt: str
@@ -42,6 +43,9 @@ class PictureRecipe:
     solver: str = "euler"
     spacing: str = "trailing"
     noise: str = "torch"
+    strength: float = 1.0
+    init: str = ""
+    mask: str = ""
 
     def parameters(self) -> str:
         """The community's one text for it."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from diptych.checkpoints.account import LoadReport
@@ -21,7 +22,7 @@ from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_text_to_image
 from diptych.pipelines.reference import folder_of
 from diptych.pipelines.stable_diffusion_files import is_stable_diffusion, read_stable_diffusion
-from diptych.pipelines.text_to_image import Painting, Sampling, paint
+from diptych.pipelines.text_to_image import Begin, Painting, Sampling, paint
 
 if TYPE_CHECKING:
     import torch
@@ -104,11 +105,12 @@ class TextToImage:
         solver: str | None = None,
         spacing: str | None = None,
         noise: str | None = None,
+        strength: float | None = None,
     ) -> Sampling:
         """The model's recommended sampling with these changes. Raises InvalidValue, NotFound."""
         said = {
             "steps": steps, "guidance": guidance, "shift": shift, "solver": solver,
-            "spacing": spacing, "noise": noise,
+            "spacing": spacing, "noise": noise, "strength": strength,
         }  # fmt: skip
         return replace(self.sampling, **{k: v for k, v in said.items() if v is not None})
 
@@ -124,6 +126,9 @@ class TextToImage:
         solver: str | None = None,
         spacing: str | None = None,
         noise: str | None = None,
+        init: Image.Image | None = None,
+        mask: Image.Image | None = None,
+        strength: float | None = None,
         width: int | None = None,
         height: int | None = None,
         report: Report = silent,
@@ -132,26 +137,37 @@ class TextToImage:
 
         One seed for many prompts means seed, seed + 1, ... Each picture's `.info["recipe"]` is
         its `PictureRecipe`. An empty `negative_prompt` is an absent one, for which Stable Diffusion
-        XL is given zeros and not the empty text. Raises InvalidValue for what the model cannot
-        read or paint.
+        XL is given zeros and not the empty text. From a picture `init` the last `strength` (0.6)
+        of the steps are made; with a `mask` of its size, white where it is painted anew, all of
+        them, and the rest stays to the pixel. Raises InvalidValue for what the model cannot read
+        or paint.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
         self._check(prompts, seeds)
         sampling = self.chosen(
-            steps=steps, guidance=guidance, shift=shift, solver=solver, spacing=spacing, noise=noise
-        )
-        own = self.size
+            steps=steps, guidance=guidance, shift=shift, solver=solver, spacing=spacing,
+            noise=noise, strength=_strength(init, mask, strength),
+        )  # fmt: skip
+        begin = None if init is None else _begin(init, mask)
+        own = self.size if init is None else init.size
         size = (own[0] if width is None else width, own[1] if height is None else height)
         if min(size) < 1:
             raise InvalidValue(f"{size[0]} x {size[1]} is no size.", do="Choose 1 or more.")
+        if init is not None and init.size != size:
+            raise InvalidValue(
+                f"The picture to begin from is {init.width} x {init.height}, and {size[0]} x "
+                f"{size[1]} is asked for.",
+                do="Leave the size out, or scale the picture.",
+            )
         pixels = paint(
             self.networks, prompts, seeds, sampling,
-            negative_prompt=negative_prompt, size=size, report=report,
+            negative_prompt=negative_prompt, size=size, begin=begin, report=report,
         )  # fmt: skip
         pictures = [Image.fromarray(picture) for picture in pixels]
         for picture, text, number in zip(pictures, prompts, seeds, strict=True):
-            picture.info["recipe"] = self._recipe(text, negative_prompt, number, sampling, size)
+            recipe = self._recipe(text, negative_prompt, number, sampling, size)
+            picture.info["recipe"] = recipe if begin is None else replace(recipe, **_marks(begin))
         return pictures[0] if isinstance(prompt, str) else pictures
 
     def _check(self, prompts: list[str], seeds: list[int]) -> None:
@@ -180,9 +196,43 @@ class TextToImage:
             solver=sampling.solver,
             spacing=sampling.spacing,
             noise=sampling.noise,
+            strength=sampling.strength,
             width=size[0],
             height=size[1],
             model=self.name,
             model_hash=self.model_hash,
             version=__version__,
         )
+
+
+def _strength(
+    init: Image.Image | None, mask: Image.Image | None, strength: float | None
+) -> float | None:
+    """What is said, or 0.6 of the steps from a picture and all where a mask holds the rest."""
+    if init is None and (mask is not None or strength is not None):
+        raise InvalidValue(
+            "A mask or a strength belongs to a picture to begin from.", do="Name it."
+        )
+    if init is None or strength is not None:
+        return strength
+    return 0.6 if mask is None else 1.0
+
+
+def _begin(init: Image.Image, mask: Image.Image | None) -> Begin:
+    if mask is not None and mask.size != init.size:
+        raise InvalidValue(
+            f"The mask is {mask.width} x {mask.height}, the picture {init.width} x {init.height}.",
+            do="Make them of one size.",
+        )
+    where = None if mask is None else np.asarray(mask.convert("L")) >= 128
+    return Begin(np.asarray(init.convert("RGB")), where)
+
+
+def _marks(begin: Begin) -> dict[str, str]:
+    """By which a recipe knows the pictures again."""
+    parts = {"init": begin.picture, "mask": begin.mask}
+    return {
+        name: hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest()[:10]
+        for name, part in parts.items()
+        if part is not None
+    }

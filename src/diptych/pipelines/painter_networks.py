@@ -89,5 +89,8 @@ class TextToImageNetworks:
         ]
         return self.painter(x, times, words.tokens[at], words.mask[at])[0]
 
+    def encode(self, image: Tensor) -> Tensor:
+        return self.autoencoder.encode(image)
+
     def decode(self, latent: Tensor) -> Tensor:
         return self.autoencoder.decode(latent)

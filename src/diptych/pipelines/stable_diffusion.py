@@ -124,5 +124,8 @@ class StableDiffusionNetworks:
         each = (self.unet.config.vector_width - pooled.shape[1]) // len(numbers)
         return torch.cat([size_vector(row[None], numbers, each) for row in pooled]).to(x.dtype)
 
+    def encode(self, image: Tensor) -> Tensor:
+        return self.vae.encode(image)
+
     def decode(self, latent: Tensor) -> Tensor:
         return self.vae.decode(latent)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from diptych.diffusion import kernel
 from diptych.diffusion.guidance import Guidance, classifier_free, guided
@@ -21,6 +22,7 @@ from diptych.diffusion.solvers import solver_named, table_of
 from diptych.diffusion.spacings import MOST_STEPS, nodes_of, options_of
 from diptych.foundation.errors import InvalidValue, unknown
 from diptych.foundation.progress import Progress, Report, silent
+from diptych.pipelines.editing import from_strength, held, noised
 
 FLOW = FlowPath()
 
@@ -31,8 +33,9 @@ class Sampling:
 
     `solver` is one of `diffusion.solvers.SOLVERS`, some ask the network more than once a step;
     `spacing` one of `diffusion.spacings.SPACINGS`; `shift` a flow's, None for other paths;
-    `noise` one of `diffusion.noise.SOURCES`. Raises InvalidValue for values that mean nothing,
-    NotFound for an unknown name; what does not go with a path is refused by `table`.
+    `noise` one of `diffusion.noise.SOURCES`; `strength` the share of the steps that are made,
+    from a picture that is given. Raises InvalidValue for values that mean nothing, NotFound for
+    an unknown name; what does not go with a path is refused by `table`.
     """
 
     steps: int = 20
@@ -41,6 +44,7 @@ class Sampling:
     solver: str = "euler"
     spacing: str = "trailing"
     noise: str = "torch"
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         solver_named(self.solver)
@@ -67,6 +71,7 @@ class Sampling:
         shifts = self.shift is not None and "shift" in options_of(self.spacing)
         shift = {"shift": self.shift} if shifts else {}
         nodes = nodes_of(self.spacing, path, self.steps, **options, **shift)
+        nodes = from_strength(nodes, self.strength)
         return table_of(self.solver, path, nodes, prediction)
 
 
@@ -117,9 +122,31 @@ class Painting(Protocol):
         """x [E, C, h, w], times [E], the request and the pass of each evaluation -> [E, C, h, w]"""
         ...
 
+    def encode(self, image: Tensor) -> Tensor:
+        """image [B, 3, H, W] in -1..1 -> latent [B, C, h, w]"""
+        ...
+
     def decode(self, latent: Tensor) -> Tensor:
         """latent [B, C, h, w] -> image [B, 3, H, W], about -1..1"""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Begin:
+    """A picture to begin from, [H, W, 3] uint8, and where it is painted anew: `mask` [H, W] bool,
+    None for everywhere. Elsewhere it stays to the pixel."""
+
+    picture: NDArray[np.uint8]
+    mask: NDArray[np.bool_] | None = None
+
+
+class Held(NamedTuple):
+    """What is put back after every step where `mask` [1, 1, h, w] is 0: latents [1, C, h, w],
+    with noise [B, C, h, w]."""
+
+    known: Tensor
+    mask: Tensor
+    noise: Tensor
 
 
 @dataclass(frozen=True)
@@ -134,6 +161,7 @@ class PaintState:
     table: Table
     noise: str = "torch"
     momentum: Tensor | None = None
+    held: Held | None = None
     step: int = 0
 
     @property
@@ -149,15 +177,36 @@ def prepare(
     sampling: Sampling,
     negative_prompt: str = "",
     size: tuple[int, int] = (0, 0),
+    begin: Begin | None = None,
 ) -> PaintState:
     """Words and first noise; `size` is width and height, 0 for the model's own. Raises
     InvalidValue for a prompt or size that the model has not."""
     shape = networks.latent_shape(*size)
     table = networks.table(sampling)
     words = networks.words(prompts, negative_prompt)
-    x = networks.first(first_noise(seeds, shape, sampling.noise).to(networks.device), sampling)
+    noise = first_noise(seeds, shape, sampling.noise).to(networks.device)
     guidances = (classifier_free(sampling.guidance),) * len(prompts)
-    return PaintState(kernel.begin(x), words, tuple(seeds), guidances, table, sampling.noise)
+    held = None
+    if begin is None:
+        x = networks.first(noise, sampling)
+    else:
+        known = _latent(networks, begin.picture)
+        x = noised(known, noise, table.nodes[0])
+        held = None if begin.mask is None else Held(known, _cells(begin.mask, x), noise)
+    state = kernel.begin(x)
+    return PaintState(state, words, tuple(seeds), guidances, table, sampling.noise, held=held)
+
+
+def _latent(networks: Painting, picture: NDArray[np.uint8]) -> Tensor:
+    """[H, W, 3] -> [1, C, h, w] float32"""
+    image = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
+    return networks.encode(image.to(networks.device, networks.dtype)).float()
+
+
+def _cells(mask: NDArray[np.bool_], like: Tensor) -> Tensor:
+    """[H, W] -> [1, 1, h, w] float32: a cell is painted if any of its pixels is."""
+    whole = torch.from_numpy(mask.astype(np.float32))[None, None].to(like.device)
+    return max_pool2d(whole, mask.shape[0] // like.shape[2])
 
 
 def step(networks: Painting, state: PaintState) -> PaintState:
@@ -178,6 +227,9 @@ def step(networks: Painting, state: PaintState) -> PaintState:
         noise = step_noise(state.seeds, at, tuple(x.shape[1:]), state.noise).to(x.device)
     by = kernel.coefficients(state.table.rows[at][None], x)
     solving = kernel.step(state.solving, said, by, noise)
+    if state.held is not None:
+        known, mask, first = state.held
+        solving = held(solving, known, mask, first, [state.table.after[at]] * rows)
     return replace(state, solving=solving, momentum=momentum, step=at + 1)
 
 
@@ -199,11 +251,15 @@ def paint(
     *,
     negative_prompt: str = "",
     size: tuple[int, int] = (0, 0),
+    begin: Begin | None = None,
     report: Report = silent,
 ) -> NDArray[np.uint8]:
     """The whole road: prompts and seeds to pictures [B, H, W, 3] uint8."""
-    state = prepare(networks, prompts, seeds, sampling, negative_prompt, size)
+    state = prepare(networks, prompts, seeds, sampling, negative_prompt, size, begin)
     while not state.done:
         state = step(networks, state)
         report(Progress(state.step, len(state.table)))
-    return finish(networks, state)
+    pictures = finish(networks, state)
+    if begin is not None and begin.mask is not None:
+        pictures = np.where(begin.mask[None, :, :, None], pictures, begin.picture[None])
+    return pictures

@@ -32,10 +32,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, help="how hard to follow the words")
     parser.add_argument("--shift", type=float, help="how many steps are spent near noise")
     parser.add_argument("--solver", metavar="NAME", help="as euler, heun, unipc (the model's own)")
-    parser.add_argument("--spacing", metavar="NAME", help="where it stops: trailing, beta")
+    parser.add_argument(
+        "--spacing", metavar="NAME", help="where it stops: trailing, beta, karras, leading"
+    )
     parser.add_argument("--noise", metavar="NAME", help="torch, or philox: alike on all machines")
     parser.add_argument("--size", metavar="WxH", help="width and height in pixels")
-    parser.add_argument("--model", metavar="MODEL", help="a name, folder or hub id (scenes-t2i)")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="a name, folder, weight file or hub id (scenes-t2i)"
+    )
     parser.add_argument("--device", help="cuda, mps or cpu (the best there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (what fits the device)")
     parser.add_argument("--init", metavar="FILE", help="begin from this picture")

@@ -143,7 +143,7 @@ def _sections(listed: dict[str, list[dict[str, Any]]]) -> str:
     for section, title in SECTIONS.items():
         lines.append(f"{title}:")
         for row in listed[section]:
-            count = f"  {row['parameters'] / 1e6:4.1f} M" if "parameters" in row else ""
+            count = f"  {row['parameters'] / 1e6:5.1f} M" if "parameters" in row else ""
             lines.append(_hanging(f"  {row['name']:<{wide}}{count}  ", row["line"]))
         lines.append("")
     return "\n".join([*lines, "More about one: diptych models NAME"])

@@ -135,9 +135,9 @@ def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inp
 
 MODELS: dict[str, ModelEntry] = {
     "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
-    "clip-text": ModelEntry(CLIPTextConfig, CLIPText, _clip_text),
     "autoencoder-sd": ModelEntry(AutoencoderSDConfig, AutoencoderSD, _autoencoder_sd),
     "autoencoder-tiny": ModelEntry(AutoencoderTinyConfig, AutoencoderTiny, _autoencoder_tiny),
+    "clip-text": ModelEntry(CLIPTextConfig, CLIPText, _clip_text),
     "controlnet": ModelEntry(ControlNetConfig, ControlNet, _controlnet),
     "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
     "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),

@@ -21,7 +21,8 @@ OPENING = """# Model families
 How a published family of models is sampled stands as data in `diptych.checkpoints.presets`: the \
 path from noise to data, what the network says, the list of times, the solver, steps and guidance. \
 The values are the publishers' where they could be read, else those of diffusers; the sources \
-below say which. The networks of these families are not all here yet: [Shipped models](models.md).
+below say which. The networks of these families are not all here yet: \
+[Published models](checkpoints.md).
 
 ```python run
 from diptych.checkpoints.presets import for_family

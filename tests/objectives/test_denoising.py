@@ -57,7 +57,9 @@ def test_every_error_is_that_of_x0_scaled(prediction):
     point = noised_at(path, x0, noise, at, Denoising(prediction=prediction))
     out = point.target + 0.1 * _normal(50, 6, seed=2)
     pairs = [to_x0(prediction, path.node(float(rho))) for rho in rhos]
-    p, q = (torch.tensor(column, dtype=torch.float64)[:, None] for column in zip(*pairs))  # noqa: B905
+    p, q = (
+        torch.tensor(column, dtype=torch.float64)[:, None] for column in zip(*pairs, strict=True)
+    )
     e = (p * point.x + q * out - x0).square().sum(1)
     own = squared_errors(point, out).sum(1)
     torch.testing.assert_close(own, per_clean(prediction, at) * e, rtol=1e-12, atol=0)

@@ -4,7 +4,7 @@ error that names it. It is made of names and shapes, before any tensor is read."
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from diptych.checkpoints.header import Header
@@ -12,6 +12,8 @@ from diptych.checkpoints.rules import SQUEEZE, Take, nearest, shape_of
 from diptych.foundation.errors import Unreadable
 
 _SHOWN = 5
+# For so many names of a kind the nearest is looked up: a file of another family has thousands.
+_LOOKED_UP = 20
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class LoadReport:
         listed = "; ".join(problem.said for problem in wrong[:_SHOWN])
         raise Unreadable(
             f"The {self.component} ({self.family}, {self.layout}) does not fit: {listed}{more}.",
-            do="Is it another family, or a file cut short? allow= takes names that you accept.",
+            do="Is it another family, or a file cut short? allow= takes names without a place.",
         )
 
 
@@ -68,26 +70,38 @@ def account(
 
     `shapes`: of our tensors; `header`: what the file holds for this component.
     """
-    problems: list[Problem] = []
-    used = {take.theirs for take in plan}
     # What several of ours are part of is judged once.
-    for take in {take.theirs: take for take in plan}.values():
-        found = header.get(take.theirs)
+    wanted_names = {take.theirs: take for take in plan}
+    missing = [name for name in wanted_names if name not in header]
+    left = [name for name in header if name not in wanted_names]
+    problems = named("missing", missing, "is missing", left)
+    for name, take in wanted_names.items():
+        found = header.get(name)
         if found is None:
-            near = nearest(take.theirs, header.keys() - used)
-            problems.append(Problem("missing", take.theirs, f"{take.theirs!r} is missing{near}"))
             continue
         wanted, shape = shape_of(take, shapes[take.ours]), found.shape
         if take.rule.op == SQUEEZE and shape[2:] == (1, 1):
             shape = shape[:2]
         if shape != wanted:
-            said = f"{take.theirs!r} is {list(found.shape)}, not {list(wanted)}"
-            problems.append(Problem("misshaped", take.theirs, said))
+            said = f"{name!r} is {list(found.shape)}, not {list(wanted)}"
+            problems.append(Problem("misshaped", name, said))
+    ignored, strange = sorted_out(left, ignorable)
+    return problems + named("unused", strange, "has no place", missing), ignored
+
+
+def sorted_out(names: Iterable[str], ignorable: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names that match a pattern of `ignorable`, and those that do not."""
     patterns = [re.compile(pattern) for pattern in ignorable]
-    left = [name for name in header if name not in used]
-    ignored = [name for name in left if any(pattern.fullmatch(name) for pattern in patterns)]
-    for name in left:
-        if name not in ignored:
-            near = nearest(name, {p.name for p in problems if p.kind == "missing"})
-            problems.append(Problem("unused", name, f"{name!r} has no place{near}"))
-    return problems, ignored
+    ignored, strange = list[str](), list[str]()
+    for name in names:
+        known = any(pattern.fullmatch(name) for pattern in patterns)
+        (ignored if known else strange).append(name)
+    return ignored, strange
+
+
+def named(kind: str, names: Sequence[str], what: str, near: Sequence[str]) -> list[Problem]:
+    """A problem for each name, the first with the nearest of `near`."""
+    return [
+        Problem(kind, name, f"{name!r} {what}{nearest(name, near) if i < _LOOKED_UP else ''}")
+        for i, name in enumerate(names)
+    ]

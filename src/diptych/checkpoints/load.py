@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from diptych.checkpoints.account import LoadReport, Problem, account
+from diptych.checkpoints.account import LoadReport, account, named, sorted_out
 from diptych.checkpoints.families.scheduler import V_MARK
 from diptych.checkpoints.families.sd_unet import family_of
 from diptych.checkpoints.fill import fill
@@ -145,13 +145,9 @@ def _accounted(part: Part) -> Found:
 
 def _with_strangers(found: list[Found], left: Header) -> list[Found]:
     """Tensors of the file that belong to no component are problems of the first."""
-    ignored = [name for name in left if any(re.fullmatch(p, name) for p in IGNORABLE)]
+    ignored, strange = sorted_out(left, IGNORABLE)
     known = [take.theirs for one in found for take in one.plan]
-    strangers = [
-        Problem("unused", name, f"{name!r} has no place{nearest(name, known)}")
-        for name in left
-        if name not in ignored
-    ]
+    strangers = named("unused", strange, "has no place", known)
     first, *others = found
     report = replace(
         first.report,

@@ -57,8 +57,8 @@ class TextToImage:
 
         The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
         float32 on a CPU. Of published folders and files `variant` chooses weights as `fp16`, and
-        `allow` names tensors that may be missing or of no use; `.reports` then has the account of
-        each component. Raises NotFound, Unreadable, InvalidValue.
+        `allow` names tensors that may be of no use; `.reports` then has the account of each
+        component. Raises NotFound, Unreadable, InvalidValue.
         """
         keep_freed_memory()
         place = device_of(device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diptych.diffusion.kernel import Table
+from diptych.diffusion.paths import Node
 from diptych.foundation.errors import InvalidValue
 from diptych.models.autoencoder_kl import AutoencoderKL
 from diptych.models.painter import Painter
@@ -77,7 +78,7 @@ class TextToImageNetworks:
     def table(self, sampling: Sampling) -> Table:
         return sampling.table()
 
-    def first(self, noise: Tensor, sampling: Sampling) -> Tensor:
+    def first(self, noise: Tensor, sampling: Sampling, node: Node) -> Tensor:
         return noise
 
     def ask(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diptych.checkpoints.presets import Preset
 from diptych.diffusion.kernel import Table
+from diptych.diffusion.paths import Node
 from diptych.foundation.errors import InvalidValue
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.unet import UNet
@@ -75,11 +76,9 @@ class StableDiffusionNetworks:
             )
         return sampling.table(self.preset.path, self.prediction, options)
 
-    def first(self, noise: Tensor, sampling: Sampling) -> Tensor:
+    def first(self, noise: Tensor, sampling: Sampling, node: Node) -> Tensor:
         # A leading list leaves noise itself out, and was published with pure noise all the same.
-        if sampling.spacing == "leading":
-            return noise
-        return noise * self.table(sampling).nodes[0].sigma
+        return noise if sampling.spacing == "leading" else noise * node.sigma
 
     def words(self, prompts: Sequence[str], negative_prompt: str) -> list[TextCond]:
         """The prompts' rows, then what each is to keep away from, of the same lengths. An empty

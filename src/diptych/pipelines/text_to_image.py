@@ -17,7 +17,7 @@ from diptych.diffusion import kernel
 from diptych.diffusion.guidance import Guidance, classifier_free, guided
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.noise import SOURCES, first_noise, step_noise
-from diptych.diffusion.paths import FlowPath, Path
+from diptych.diffusion.paths import FlowPath, Node, Path
 from diptych.diffusion.solvers import solver_named, table_of
 from diptych.diffusion.spacings import MOST_STEPS, nodes_of, options_of
 from diptych.foundation.errors import InvalidValue, unknown
@@ -112,8 +112,8 @@ class Painting(Protocol):
         """The coefficients of a request. Raises InvalidValue."""
         ...
 
-    def first(self, noise: Tensor, sampling: Sampling) -> Tensor:
-        """Standard normal noise as the path has it at its first node."""
+    def first(self, noise: Tensor, sampling: Sampling, node: Node) -> Tensor:
+        """Standard normal noise as the family begins with it at the first node."""
         ...
 
     def ask(
@@ -188,7 +188,7 @@ def prepare(
     guidances = (classifier_free(sampling.guidance),) * len(prompts)
     held = None
     if begin is None:
-        x = networks.first(noise, sampling)
+        x = networks.first(noise, sampling, table.nodes[0])
     else:
         known = _latent(networks, begin.picture)
         x = noised(known, noise, table.nodes[0])

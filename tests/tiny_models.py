@@ -20,7 +20,7 @@ from diptych.pipelines.folders import (
 )
 from diptych.pipelines.image_to_text import TASK_WORDS, Calibration, ImageToTextNetworks
 from diptych.pipelines.painter_networks import TextToImageNetworks
-from diptych.pipelines.text_to_image import Sampling
+from diptych.pipelines.sampling import Sampling
 from diptych.recipes.scenes_words import scenes_tokenizer
 
 

@@ -20,7 +20,7 @@ from diptych.checkpoints.presets.preset import Preset
 from diptych.diffusion.kernel import Table, begin, step
 from diptych.diffusion.predictions import to_x0
 from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
-from diptych.pipelines.text_to_image import Sampling
+from diptych.pipelines.sampling import Sampling
 
 TOKENS = 4096
 MEAN = torch.tensor([[0.7, -1.2, 0.1]], dtype=torch.float64)

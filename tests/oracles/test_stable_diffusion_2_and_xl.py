@@ -16,9 +16,6 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
     StableDiffusionXLPipeline,
 )
-from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img import (
-    StableDiffusionXLImg2ImgPipeline,
-)
 from safetensors.torch import load_file, save_file
 from transformers import (
     CLIPTextConfig,
@@ -29,7 +26,6 @@ from transformers import (
 
 from diptych.checkpoints.load import found_in, load
 from diptych.checkpoints.write import write_single_file
-from diptych.foundation.errors import Unreadable
 from diptych.pipelines.painter_front import TextToImage
 from tests.oracles.test_stable_diffusion import drawn, tokenizer
 
@@ -232,26 +228,3 @@ def test_their_converters_read_our_single_file(request, tmp_path: Path, family: 
         named = {key.removeprefix("text_model."): t for key, t in found.items()}
         assert named.keys() >= wanted.keys()
         assert all(torch.equal(named[key], wanted[key]) for key in wanted)
-
-
-def test_a_refiner_is_accounted_for_and_refused_by_name(tmp_path: Path):
-    unet = UNet2DConditionModel(
-        block_out_channels=(64, 128), layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=1280,
-        attention_head_dim=[1, 2], use_linear_projection=True, addition_embed_type="text_time",
-        addition_time_embed_dim=256, projection_class_embeddings_input_dim=64 + 5 * 256,
-    )  # fmt: skip
-    refiner = StableDiffusionXLImg2ImgPipeline(
-        vae=vae(0.13025), text_encoder=None, tokenizer=None, unet=unet,
-        text_encoder_2=CLIPTextModelWithProjection(words(projection_dim=64)),
-        tokenizer_2=padded_with_0(), scheduler=SCHEDULERS["xl"], add_watermarker=False,
-        requires_aesthetics_score=True,
-    )  # fmt: skip
-    refiner.save_pretrained(tmp_path)
-    reports = {one.part.component: one.report for one in found_in(tmp_path)}
-    assert reports.keys() == {"unet", "vae", "text_encoder_2"}
-    assert reports["unet"].family == "sdxl-refiner"
-    assert all(one.applied == one.total and not one.problems for one in reports.values())
-    with pytest.raises(Unreadable, match="sdxl-refiner is not painted with here yet"):
-        TextToImage.load(str(tmp_path))

@@ -6,11 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from diptych.models.unet_blocks import DownBlock, LevelShape, MidBlock, TimeEmbedding, UpBlock
+from diptych.models.unet_blocks import (
+    Attention,
+    Context,
+    DownBlock,
+    LevelShape,
+    MidBlock,
+    TimeEmbedding,
+    TransformerBlock,
+    UpBlock,
+)
 from diptych.nn.positions import timestep_features
 
 
@@ -130,11 +140,14 @@ class UNetEncoder(nn.Module):
             time = time + self.add_embedding(vector)
         return silu(time)
 
-    def encode(self, h: Tensor, time: Tensor, context: Tensor) -> list[Tensor]:
-        """h [B, C, H, W], time [B, T], context [B, L, D] -> h and the state after each step"""
+    def encode(
+        self, h: Tensor, time: Tensor, context: Context, features: Sequence[Tensor] = ()
+    ) -> list[Tensor]:
+        """h [B, C, H, W], time [B, T], context [B, L, D] -> h and the state after each step;
+        `features`: of a T2I-Adapter, one a level"""
         states = [h]
-        for block in self.down_blocks:
-            states += block(states[-1], time, context)
+        for block, feature in zip_longest(self.down_blocks, features[: len(self.down_blocks)]):
+            states += block(states[-1], time, context, feature)
         return states
 
 
@@ -156,22 +169,33 @@ class UNet(UNetEncoder):
         self.conv_norm_out = nn.GroupNorm(config.groups, before)
         self.conv_out = nn.Conv2d(before, config.out_channels, 3, padding=1)
 
+    def attentions(self) -> list[Attention]:
+        """Those that look at the words, in the order of the way: down, middle, up."""
+        ways = [*self.down_blocks, self.mid_block, *self.up_blocks]
+        blocks = [one for way in ways for one in way.modules() if isinstance(one, TransformerBlock)]
+        return [block.attn2 for block in blocks]
+
     def forward(
         self,
         x: Tensor,
         t: Tensor,
-        context: Tensor,
+        context: Context,
         vector: Tensor | None = None,
         down_residuals: Sequence[Tensor] | None = None,
         mid_residual: Tensor | None = None,
+        features: Sequence[Tensor] = (),
     ) -> Tensor:
         """x [B, C, H, W], t [B] in 0..1000, context [B, L, D], vector [B, V] -> [B, C', H, W]
 
         The residuals are a ControlNet's, one for each state of `encode` and one for the middle.
+        `features` are a T2I-Adapter's, one a level, and one more for the middle if there is.
+        `context` may be what each of `attentions` sees (`Attention.look`).
         """
         time = self.times(t, vector)
-        states = self.encode(self.conv_in(x), time, context)
+        states = self.encode(self.conv_in(x), time, context, features)
         h = self.mid_block(states[-1], time, context)
+        for feature in features[len(self.down_blocks) :]:
+            h = h + feature
         if down_residuals is not None:
             states = [a + b for a, b in zip(states, down_residuals, strict=True)]
         if mid_residual is not None:

@@ -4,7 +4,9 @@ those of the published folders."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +50,20 @@ class TimeEmbedding(nn.Module):
         return self.linear_2(silu(self.linear_1(features)))
 
 
+class Seen(NamedTuple):
+    """What an attention looks at, ready for use: keys and values [B, heads, L, D] of the words, and
+    `others` looked at beside them, each with its strength [B, 1, 1, 1] (IP-Adapter, Ye et al.,
+    2023, eq. 5)."""
+
+    k: Tensor
+    v: Tensor
+    others: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
+
+
+# Words [B, L, D], or for each attention that looks at them what it sees.
+Context = Tensor | Mapping[nn.Module, Seen]
+
+
 class Attention(nn.Module):
     """Queries from the picture, keys and values from the picture or the words; no biases but the
     last."""
@@ -60,13 +76,22 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(context_width, width, bias=False)
         self.to_out = nn.Sequential(nn.Linear(width, width))
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """x [B, N, C], context [B, L, D] -> [B, N, C]"""
-        q, k, v = (
-            split_heads(part, self.head_dim)
-            for part in (self.to_q(x), self.to_k(context), self.to_v(context))
-        )
-        return self.to_out(join_heads(attend(q, k, v)))
+    def heads_of(self, x: Tensor) -> Tensor:
+        """[B, L, C] -> [B, heads, L, D]"""
+        return split_heads(x, self.head_dim)
+
+    def look(self, context: Tensor) -> Seen:
+        """context [B, L, D] -> what is seen of it, the same at every step"""
+        return Seen(self.heads_of(self.to_k(context)), self.heads_of(self.to_v(context)))
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """x [B, N, C], context [B, L, D] or what is seen of it -> [B, N, C]"""
+        q = self.heads_of(self.to_q(x))
+        seen = self.look(context) if isinstance(context, Tensor) else context[self]
+        out = attend(q, seen.k, seen.v)
+        for k, v, strength in seen.others:
+            out = out + strength * attend(q, k, v)
+        return self.to_out(join_heads(out))
 
 
 class GatedLinear(nn.Module):
@@ -107,7 +132,7 @@ class TransformerBlock(nn.Module):
         self.norm2, self.attn2 = nn.LayerNorm(width), Attention(width, heads, shape.context_width)
         self.norm3, self.ff = nn.LayerNorm(width), FeedForward(width)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:
         """x [B, N, C], context [B, L, D] -> [B, N, C]"""
         h = self.norm1(x)
         x = x + self.attn1(h, h)
@@ -128,7 +153,7 @@ class SpatialTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList(TransformerBlock(shape) for _ in range(shape.depth))
         self.proj_out = nn.Linear(width, width) if self.linear else nn.Conv2d(width, width, 1)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:
         """x [B, C, H, W], context [B, L, D] -> [B, C, H, W]"""
         h = self.norm(x)
         h = self.proj_in(_tokens(h)) if self.linear else _tokens(self.proj_in(h))
@@ -148,15 +173,23 @@ class DownBlock(nn.Module):
         self.attentions = shape.attentions(count)
         self.downsamplers = nn.ModuleList() if last else nn.ModuleList([Downsample(shape.width)])
 
-    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> list[Tensor]:
-        """x [B, C, H, W], time [B, T], context [B, L, D] -> the state after each step"""
+    def forward(
+        self, x: Tensor, time: Tensor, context: Context, feature: Tensor | None = None
+    ) -> list[Tensor]:
+        """x [B, C, H, W], time [B, T], context [B, L, D] -> the state after each step; `feature`
+        (a T2I-Adapter's) is added before the picture gets smaller, without attention after it"""
         states: list[Tensor] = []
         for number, resnet in enumerate(self.resnets):
             x = resnet(x, time)
             if self.attentions:
                 x = self.attentions[number](x, context)
             states.append(x)
-        return states + [down(x) for down in self.downsamplers]
+        if feature is not None and self.attentions:
+            states[-1] = states[-1] + feature
+        states += [down(states[-1]) for down in self.downsamplers]
+        if feature is not None and not self.attentions:
+            states[-1] = states[-1] + feature
+        return states
 
 
 class MidBlock(nn.Module):
@@ -167,7 +200,7 @@ class MidBlock(nn.Module):
         self.resnets = nn.ModuleList(shape.resnet(shape.width) for _ in range(2))
         self.attentions = shape.attentions(1)
 
-    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, context: Context) -> Tensor:
         """x [B, C, H, W], time [B, T], context [B, L, D] -> [B, C, H, W]"""
         x = self.resnets[0](x, time)
         for attention in self.attentions:
@@ -188,7 +221,7 @@ class UpBlock(nn.Module):
         self.attentions = shape.attentions(len(beside))
         self.upsamplers = nn.ModuleList() if last else nn.ModuleList([Upsample(shape.width)])
 
-    def forward(self, x: Tensor, states: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, states: list[Tensor], time: Tensor, context: Context) -> Tensor:
         """x [B, C, H, W], time [B, T], context [B, L, D] -> [B, C', 2 H, 2 W]; takes its states
         off the end of the list, and the size from the next, which may be odd"""
         for number, resnet in enumerate(self.resnets):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diptych.diffusion.kernel import C, D, E, State, Table
-from diptych.diffusion.paths import Node
+from diptych.diffusion.paths import Node, Path
 from diptych.diffusion.tables import renoised
 from diptych.foundation.errors import InvalidValue
 
@@ -25,6 +25,27 @@ def from_strength(nodes: Sequence[Node], strength: float) -> list[Node]:
         do = f"Choose 1/{most} to 1: one step to all of them."
         raise InvalidValue(f"A strength of {strength} is not offered.", do=do)
     return list(nodes[most - steps :])
+
+
+def between(nodes: Sequence[Node], path: Path, part: tuple[float, float]) -> list[Node]:
+    """The nodes of a part of the way: shares of the trained time, 0 at noise; one part ends
+    where the next begins (an ensemble of experts, Podell et al., 2023, 2.5). Raises InvalidValue
+    for a part that holds no step."""
+    if part == (0.0, 1.0):
+        return list(nodes)
+    span = path.steps or path.last
+    # Training steps are whole, and the published programs round so.
+    cuts = [(1 - share) * span for share in part]
+    cuts = [round(cut) if path.steps else cut for cut in cuts]
+    reached = [path.at(min(cut, path.last)).rho * (1 - 1e-9) for cut in cuts]
+    begin = sum(node.rho >= reached[0] for node in nodes) if part[0] else 0
+    end = sum(node.rho >= reached[1] for node in nodes) if part[1] < 1 else len(nodes) - 1
+    if end <= begin:
+        raise InvalidValue(
+            f"No step of {len(nodes) - 1} lies from {part[0]:g} to {part[1]:g} of the way.",
+            do="Choose more steps, or a longer part.",
+        )
+    return list(nodes[begin : end + 1])
 
 
 def noised(x0: Tensor, noise: Tensor, node: Node) -> Tensor:

@@ -16,7 +16,7 @@ from diptych.models.vision_language import VisionLanguage
 from diptych.pipelines.embedding import EmbeddingNetworks
 from diptych.pipelines.image_to_text import Calibration, ImageToTextNetworks
 from diptych.pipelines.painter_networks import TextToImageNetworks
-from diptych.pipelines.text_to_image import Sampling
+from diptych.pipelines.sampling import Sampling
 from diptych.text.word_tokenizer import WordTokenizer
 
 

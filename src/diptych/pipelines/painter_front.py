@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from diptych.checkpoints.account import LoadReport
@@ -20,9 +21,11 @@ from diptych.foundation.version import __version__
 from diptych.imaging.recipe import PictureRecipe
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_text_to_image
+from diptych.pipelines.painting import Begin, Painting, Request
 from diptych.pipelines.reference import folder_of
+from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.stable_diffusion_files import is_stable_diffusion, read_stable_diffusion
-from diptych.pipelines.text_to_image import Begin, Painting, Sampling, paint
+from diptych.pipelines.text_to_image import on_the_way, paint
 
 if TYPE_CHECKING:
     import torch
@@ -106,11 +109,13 @@ class TextToImage:
         spacing: str | None = None,
         noise: str | None = None,
         strength: float | None = None,
+        image_guidance: float | None = None,
     ) -> Sampling:
         """The model's recommended sampling with these changes. Raises InvalidValue, NotFound."""
         said = {
             "steps": steps, "guidance": guidance, "shift": shift, "solver": solver,
             "spacing": spacing, "noise": noise, "strength": strength,
+            "image_guidance": image_guidance,
         }  # fmt: skip
         return replace(self.sampling, **{k: v for k, v in said.items() if v is not None})
 
@@ -129,6 +134,9 @@ class TextToImage:
         init: Image.Image | None = None,
         mask: Image.Image | None = None,
         strength: float | None = None,
+        image_guidance: float | None = None,
+        refiner: TextToImage | None = None,
+        switch: float = 0.8,
         width: int | None = None,
         height: int | None = None,
         report: Report = silent,
@@ -139,15 +147,18 @@ class TextToImage:
         its `PictureRecipe`. An empty `negative_prompt` is an absent one, for which Stable Diffusion
         XL is given zeros and not the empty text. From a picture `init` the last `strength` (0.6)
         of the steps are made; with a `mask` of its size, white where it is painted anew, all of
-        them, and the rest stays to the pixel. Raises InvalidValue for what the model cannot read
-        or paint.
+        them, and the rest stays to the pixel. A model that edits by instruction is shown `init`
+        instead, and `image_guidance` says how much it counts. A `refiner` of the same latents
+        takes over when a share of `switch` of the way has gone. Raises InvalidValue for what the
+        model cannot read or paint.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
         self._check(prompts, seeds)
         sampling = self.chosen(
             steps=steps, guidance=guidance, shift=shift, solver=solver, spacing=spacing,
-            noise=noise, strength=_strength(init, mask, strength),
+            noise=noise, strength=self._strength(init, mask, strength),
+            image_guidance=image_guidance,
         )  # fmt: skip
         begin = None if init is None else _begin(init, mask)
         own = self.size if init is None else init.size
@@ -160,10 +171,14 @@ class TextToImage:
                 f"{size[1]} is asked for.",
                 do="Leave the size out, or scale the picture.",
             )
-        pixels = paint(
-            self.networks, prompts, seeds, sampling,
-            negative_prompt=negative_prompt, size=size, begin=begin, report=report,
+        request = Request(
+            prompts=prompts, seeds=seeds, sampling=sampling, negative_prompt=negative_prompt,
+            size=size, begin=begin,
         )  # fmt: skip
+        if refiner is None:
+            pixels = paint(self.networks, request, report)
+        else:
+            pixels = refined(self.networks, refiner, request, switch, report)
         pictures = [Image.fromarray(picture) for picture in pixels]
         for picture, text, number in zip(pictures, prompts, seeds, strict=True):
             recipe = self._recipe(text, negative_prompt, number, sampling, size)
@@ -177,6 +192,23 @@ class TextToImage:
             raise InvalidValue(f"There are {len(prompts)} prompts and {len(seeds)} seeds.")
         if any(not 0 <= number < 2**63 for number in seeds):
             raise InvalidValue("A seed is out of range.", do="Choose 0 to 2**63 - 1.")
+
+    def _strength(
+        self, init: Image.Image | None, mask: Image.Image | None, strength: float | None
+    ) -> float | None:
+        """What is said, or 0.6 of the steps from a picture that is noised, and all of them where a
+        mask holds the rest or the network is shown it."""
+        if init is None and (mask is not None or strength is not None):
+            raise InvalidValue(
+                "A mask or a strength belongs to a picture to begin from.", do="Name it."
+            )
+        if self.networks.shown == "beside" and strength not in (None, 1):
+            raise InvalidValue(
+                "This model is shown the picture and begins at noise.", do="Leave strength out."
+            )
+        if init is None or strength is not None:
+            return strength
+        return 0.6 if mask is None and not self.networks.shown else 1.0
 
     def _recipe(
         self,
@@ -205,19 +237,6 @@ class TextToImage:
         )
 
 
-def _strength(
-    init: Image.Image | None, mask: Image.Image | None, strength: float | None
-) -> float | None:
-    """What is said, or 0.6 of the steps from a picture and all where a mask holds the rest."""
-    if init is None and (mask is not None or strength is not None):
-        raise InvalidValue(
-            "A mask or a strength belongs to a picture to begin from.", do="Name it."
-        )
-    if init is None or strength is not None:
-        return strength
-    return 0.6 if mask is None else 1.0
-
-
 def _begin(init: Image.Image, mask: Image.Image | None) -> Begin:
     if mask is not None and mask.size != init.size:
         raise InvalidValue(
@@ -225,7 +244,7 @@ def _begin(init: Image.Image, mask: Image.Image | None) -> Begin:
             do="Make them of one size.",
         )
     where = None if mask is None else np.asarray(mask.convert("L")) >= 128
-    return Begin(np.asarray(init.convert("RGB")), where)
+    return Begin(picture=np.asarray(init.convert("RGB")), mask=where)
 
 
 def _marks(begin: Begin) -> dict[str, str]:
@@ -236,3 +255,24 @@ def _marks(begin: Begin) -> dict[str, str]:
         for name, part in parts.items()
         if part is not None
     }
+
+
+def refined(
+    networks: Painting, refiner: TextToImage, request: Request, switch: float, report: Report
+) -> NDArray[np.uint8]:
+    """The first share of the way by one model, the rest by another (an ensemble of experts)."""
+    sampling = request.sampling
+    if request.begin is not None:
+        raise InvalidValue("A refiner goes on from words, not from a picture.", do="Leave one out.")
+    if not 0 < switch < 1:
+        raise InvalidValue(f"switch={switch} is no share of the way.", do="Choose 0 to 1: 0.8.")
+    base = replace(request, sampling=replace(sampling, part=(0.0, switch)))
+    state = on_the_way(networks, base, report)
+    rest = replace(
+        sampling,
+        part=(switch, 1.0),
+        solver=refiner.sampling.solver,
+        spacing=refiner.sampling.spacing,
+    )
+    begin = Begin(under_way=state.solving.x)
+    return paint(refiner.networks, replace(request, sampling=rest, begin=begin), report)

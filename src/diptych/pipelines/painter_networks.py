@@ -9,20 +9,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diptych.diffusion.guidance import Guidance, classifier_free
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.paths import Node
 from diptych.foundation.errors import InvalidValue
 from diptych.models.autoencoder_kl import AutoencoderKL
 from diptych.models.painter import Painter
-from diptych.pipelines.text_to_image import Sampling
+from diptych.pipelines.painting import Asked, Request
+from diptych.pipelines.sampling import Sampling
 from diptych.text.word_tokenizer import WordTokenizer
 
 
 class Words(NamedTuple):
-    """`tokens` and `mask` [2 B, L]: words, then what to keep away from."""
+    """Tokens [1, L] of a prompt, and of what to keep away from."""
 
     tokens: Tensor
-    mask: Tensor
+    against: Tensor
 
 
 @dataclass(frozen=True)
@@ -62,33 +64,35 @@ class TextToImageNetworks:
             )
         return self.painter.config.denoiser.latent_channels, self.latent_size, self.latent_size
 
-    def words(self, prompts: Sequence[str], negative_prompt: str) -> Words:
-        tokenizer, longest = self.tokenizer, self.painter.config.text.length
-        texts = [*prompts, *[negative_prompt] * len(prompts)]
-        ids = [
-            [tokenizer.bos, *tokenizer.check(text, longest - 2), tokenizer.eos] for text in texts
-        ]
-        # One length for all requests: a row's bits must not depend on its neighbours' words.
-        tokens = torch.full((len(ids), longest), tokenizer.pad)
-        for row, sentence in enumerate(ids):
-            tokens[row, : len(sentence)] = torch.tensor(sentence)
-        tokens = tokens.to(self.device)
-        return Words(tokens, tokens != tokenizer.pad)
+    @property
+    def shown(self) -> str:
+        return ""
 
-    def table(self, sampling: Sampling) -> Table:
+    def tell(self, request: Request) -> list[Words]:
+        against = self._tokens(request.negative_prompt)
+        return [Words(self._tokens(prompt), against) for prompt in request.prompts]
+
+    def _tokens(self, text: str) -> Tensor:
+        # One length for all requests: a row's bits must not depend on its neighbours' words.
+        tokenizer, longest = self.tokenizer, self.painter.config.text.length
+        sentence = [tokenizer.bos, *tokenizer.check(text, longest - 2), tokenizer.eos]
+        tokens = torch.full((1, longest), tokenizer.pad)
+        tokens[0, : len(sentence)] = torch.tensor(sentence)
+        return tokens.to(self.device)
+
+    def table(self, sampling: Sampling, shape: tuple[int, ...]) -> Table:
         return sampling.table()
+
+    def guidance(self, sampling: Sampling) -> Guidance:
+        return classifier_free(sampling.guidance)
 
     def first(self, noise: Tensor, sampling: Sampling, node: Node) -> Tensor:
         return noise
 
-    def ask(
-        self, words: Words, x: Tensor, times: Tensor, rows: Sequence[int], passes: Sequence[str]
-    ) -> Tensor:
-        half = len(words.tokens) // 2
-        at = [
-            r if name == "conditional" else half + r for r, name in zip(rows, passes, strict=True)
-        ]
-        return self.painter(x, times, words.tokens[at], words.mask[at])[0]
+    def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
+        said = [one.told.tokens if one.name == "conditional" else one.told.against for one in asked]
+        tokens = torch.cat(said)
+        return self.painter(x, times, tokens, tokens != self.tokenizer.pad)[0]
 
     def encode(self, image: Tensor) -> Tensor:
         return self.autoencoder.encode(image)

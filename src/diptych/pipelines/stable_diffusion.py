@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from diptych.checkpoints.presets import Preset
+from diptych.diffusion.guidance import Guidance, classifier_free, two_condition
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.paths import Node
 from diptych.foundation.errors import InvalidValue
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.unet import UNet
+from diptych.models.unet_blocks import Attention, Seen
 from diptych.pipelines.conditioning import (
     ClipEncoder,
     TextCond,
@@ -22,9 +27,58 @@ from diptych.pipelines.conditioning import (
     size_numbers,
     size_vector,
 )
-from diptych.pipelines.text_to_image import Sampling
+from diptych.pipelines.painting import Asked, Begin, Request
+from diptych.pipelines.sampling import Sampling
+from diptych.pipelines.text_to_image import latent_of
 
 LARGEST = 4096  # pixels a side
+# How a picture is shown to a U-Net that takes more channels than it gives: not at all, as many
+# again beside (InstructPix2Pix), or those and a mask (inpainting).
+SHOWN = {0: "", 4: "beside", 5: "inside"}
+AESTHETIC = (6.0, 2.5)  # what the refiner is told of the wanted picture and of the other
+
+
+class Side(NamedTuple):
+    """One side of guidance: words [1, L, D], what SDXL is told beside them [1, V], and what each
+    attention sees of the words."""
+
+    sequence: Tensor
+    vector: Tensor | None
+    seen: dict[Attention, Seen]
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """One picture's: the words, what to keep away from, and channels [1, C, h, w] that are given
+    beside the noisy latent, or None."""
+
+    words: Side
+    against: Side
+    beside: Tensor | None = None
+
+    def side(self, name: str) -> Side:
+        return self.words if name == "conditional" else self.against
+
+    def shown(self, name: str) -> Tensor:
+        """The channels beside, nothing where guidance asks without words and without picture."""
+        assert self.beside is not None
+        picture = self.beside.shape[1] == 4
+        return self.beside * 0 if picture and name == "unconditional" else self.beside
+
+
+def groups(asked: Sequence[Asked]) -> list[list[int]]:
+    """Places of evaluations that one call of the network can answer."""
+    found: dict[int, list[int]] = {}
+    for i, one in enumerate(asked):
+        found.setdefault(one.told.side(one.name).sequence.shape[1], []).append(i)
+    return [found[length] for length in sorted(found)]
+
+
+def joined(rows: Sequence[Seen]) -> Seen:
+    """What rows see, as one batch."""
+    if len(rows) == 1:
+        return rows[0]
+    return Seen(torch.cat([row.k for row in rows]), torch.cat([row.v for row in rows]))
 
 
 @dataclass(frozen=True)
@@ -67,7 +121,12 @@ class StableDiffusionNetworks:
             )
         return self.vae.config.latent_channels, sides[1] // factor, sides[0] // factor
 
-    def table(self, sampling: Sampling) -> Table:
+    @property
+    def shown(self) -> str:
+        config = self.unet.config
+        return SHOWN[config.in_channels - config.out_channels]
+
+    def table(self, sampling: Sampling, shape: tuple[int, ...]) -> Table:
         own = sampling.spacing == self.preset.spacing
         options = self.preset.spacing_options if own else {}
         if sampling.shift is not None:
@@ -76,52 +135,71 @@ class StableDiffusionNetworks:
             )
         return sampling.table(self.preset.path, self.prediction, options)
 
+    def guidance(self, sampling: Sampling) -> Guidance:
+        if self.shown == "beside":
+            return two_condition(sampling.guidance, sampling.image_guidance)
+        return classifier_free(sampling.guidance)
+
     def first(self, noise: Tensor, sampling: Sampling, node: Node) -> Tensor:
         # A leading list leaves noise itself out, and was published with pure noise all the same.
         return noise if sampling.spacing == "leading" else noise * node.sigma
 
-    def words(self, prompts: Sequence[str], negative_prompt: str) -> list[TextCond]:
-        """The prompts' rows, then what each is to keep away from, of the same lengths. An empty
-        negative prompt is an absent one: SDXL then has zeros in its place."""
-        pairs = [
-            condition(self.encoders, self.recipe, prompt, negative_prompt or None)
-            for prompt in prompts
-        ]
-        return [positive for positive, _ in pairs] + [negative for _, negative in pairs]
+    def tell(self, request: Request) -> list[Told]:
+        """An empty negative prompt is an absent one: SDXL then has zeros in its place."""
+        size = (request.size[0] or self.size[0], request.size[1] or self.size[1])
+        beside = self._beside(request.begin, size)
+        told: list[Told] = []
+        for prompt in request.prompts:
+            pair = condition(self.encoders, self.recipe, prompt, request.negative_prompt or None)
+            words, against = (self._side(one, size, k) for k, one in enumerate(pair))
+            told.append(Told(words, against, beside))
+        return told
 
-    def ask(
-        self,
-        words: list[TextCond],
-        x: Tensor,
-        times: Tensor,
-        rows: Sequence[int],
-        passes: Sequence[str],
-    ) -> Tensor:
-        half = len(words) // 2
-        said = [
-            words[row if name == "conditional" else half + row]
-            for row, name in zip(rows, passes, strict=True)
-        ]
-        lengths = [one.sequence.shape[1] for one in said]
-        out, vectors = torch.empty_like(x), self._vectors(said, x)
+    def _side(self, cond: TextCond, size: tuple[int, int], negative: int) -> Side:
+        """`size` in pixels. SDXL is told that the picture was never larger and is not cut."""
+        sequence, vector = cond.sequence.to(self.dtype), None
+        if self.recipe.sizes and cond.pooled is not None:
+            numbers = size_numbers(self.recipe, size, aesthetic=AESTHETIC[negative])
+            each = (self.unet.config.vector_width - cond.pooled.shape[1]) // len(numbers)
+            vector = size_vector(cond.pooled, numbers, each).to(self.dtype)
+        seen = {one: one.look(sequence) for one in self.unet.attentions()}
+        return Side(sequence, vector, seen)
+
+    def _beside(self, begin: Begin | None, size: tuple[int, int]) -> Tensor | None:
+        """Channels that the network is given beside the noisy latent, [1, C, h, w]."""
+        if not self.shown:
+            return None
+        if begin is None or begin.picture is None:
+            raise InvalidValue("This model edits a picture.", do="Name one to begin from.")
+        if self.shown == "beside":
+            if begin.mask is not None:
+                raise InvalidValue("This model edits by words alone.", do="Leave the mask out.")
+            # The published network was shown latents that are not scaled.
+            return latent_of(self, begin.picture).to(self.dtype) / self.vae.config.scale
+        mask = begin.mask if begin.mask is not None else np.ones(begin.picture.shape[:2], bool)
+        # Grey where it is painted: 0 in -1..1.
+        hidden = np.where(mask[:, :, None], np.float32(127.5), begin.picture)
+        known = latent_of(self, hidden).to(self.device, self.dtype)
+        where = interpolate(
+            torch.from_numpy(mask.astype(np.float32))[None, None], known.shape[2:], mode="nearest"
+        )
+        return torch.cat([where.to(known), known], dim=1)
+
+    def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
+        out = torch.empty_like(x)
         # Long prompts have more tokens: one call for each length, so that no row is padded.
-        for length in sorted(set(lengths)):
-            at = [i for i, other in enumerate(lengths) if other == length]
-            context = torch.cat([said[i].sequence for i in at]).to(x.dtype)
-            vector = None if vectors is None else vectors[at]
-            out[at] = self.unet(x[at], times[at], context, vector)
+        for at in groups(asked):
+            out[at] = self._answer(x[at], times[at], [asked[i] for i in at])
         return out
 
-    def _vectors(self, said: Sequence[TextCond], x: Tensor) -> Tensor | None:
-        """What SDXL is told beside the words, [E, V]: the whole text, and that the picture was
-        never larger than it is and is not cut."""
-        if not self.recipe.sizes:
-            return None
-        height, width = (side * self.vae.factor for side in x.shape[-2:])
-        numbers = size_numbers(self.recipe, (width, height))
-        pooled = torch.cat([one.pooled for one in said if one.pooled is not None])
-        each = (self.unet.config.vector_width - pooled.shape[1]) // len(numbers)
-        return torch.cat([size_vector(row[None], numbers, each) for row in pooled]).to(x.dtype)
+    def _answer(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
+        """The network's word where all that is asked has one shape."""
+        sides = [one.told.side(one.name) for one in asked]
+        beside = [one.told.shown(one.name) for one in asked if one.told.beside is not None]
+        given = torch.cat([x, torch.cat(beside)], dim=1) if beside else x
+        seen = {one: joined([side.seen[one] for side in sides]) for one in sides[0].seen}
+        vectors = [side.vector for side in sides if side.vector is not None]
+        return self.unet(given, times, seen, torch.cat(vectors) if vectors else None)
 
     def encode(self, image: Tensor) -> Tensor:
         return self.vae.encode(image)

@@ -21,8 +21,8 @@ from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.clip_text import CLIPText
 from diptych.models.unet import UNet
 from diptych.pipelines.conditioning import TEXT_RECIPES, ClipEncoder, TextRecipe
+from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.stable_diffusion import StableDiffusionNetworks
-from diptych.pipelines.text_to_image import Sampling
 from diptych.text.clip_bpe import END, ClipTokenizer
 
 
@@ -55,6 +55,11 @@ FAMILIES: dict[str, Family] = {
     "sdxl": Family(
         {"clip_l": _FIRST, "clip_g": Words("text_encoder_2", "tokenizer_2", "!")},
         {"eps": "sdxl", "v": "sdxl"},
+        128,
+    ),
+    "sdxl-refiner": Family(
+        {"clip_g": Words("text_encoder_2", "tokenizer_2", "!")},
+        {"eps": "sdxl-refiner", "v": "sdxl-refiner"},
         128,
     ),
 }  # fmt: skip
@@ -105,13 +110,10 @@ def read_stable_diffusion(
 def _family(path: Path, found: Mapping[str, Found]) -> tuple[str, Family]:
     """By the U-Net. Raises Unreadable for what is not painted with, and for parts of a model."""
     _need(path, found, "unet")
-    name, config = found["unet"].report.family, found["unet"].part.config
-    what = name if name not in FAMILIES else ""
-    if not what and config.in_channels != config.out_channels:
-        what = f"{name} with {config.in_channels} channels in, which edits,"
-    if what:
+    name = found["unet"].report.family
+    if name not in FAMILIES:
         raise Unreadable(
-            f"{what} is not painted with here yet.", do="docs/checkpoints.md lists what is."
+            f"{name} is not painted with here yet.", do="docs/checkpoints.md lists what is."
         )
     family = FAMILIES[name]
     _need(path, found, "vae", *(words.component for words in family.encoders.values()))

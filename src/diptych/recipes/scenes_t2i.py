@@ -32,7 +32,7 @@ from diptych.objectives.flow_matching import flow_loss
 from diptych.objectives.loss import Loss
 from diptych.pipelines.folders import write_text_to_image
 from diptych.pipelines.painter_networks import TextToImageNetworks
-from diptych.pipelines.text_to_image import Sampling
+from diptych.pipelines.sampling import Sampling
 from diptych.recipes.scenes_batches import padded, scenes, to_image
 from diptych.recipes.scenes_text import PAINTED, SAID
 from diptych.recipes.scenes_words import marked, scenes_tokenizer

@@ -12,7 +12,9 @@ from diptych.data.scenes.judge import Verdict, check
 from diptych.evaluation.scenes.prompts import Prompt
 from diptych.foundation.progress import Progress, Report, silent
 from diptych.pipelines.painter_networks import TextToImageNetworks
-from diptych.pipelines.text_to_image import Sampling, paint
+from diptych.pipelines.painting import Request
+from diptych.pipelines.sampling import Sampling
+from diptych.pipelines.text_to_image import paint
 
 _ROWS = 50
 
@@ -36,7 +38,8 @@ def painted_of(
     done: list[Painted] = []
     for start in range(0, len(prompts), _ROWS):
         part = prompts[start : start + _ROWS]
-        pictures = paint(networks, [p.text for p in part], [p.seed for p in part], sampling)
+        texts, seeds = [p.text for p in part], [p.seed for p in part]
+        pictures = paint(networks, Request(prompts=texts, seeds=seeds, sampling=sampling))
         done += [
             Painted(prompt, picture, check(picture, prompt.text))
             for prompt, picture in zip(part, pictures, strict=True)

@@ -17,7 +17,7 @@ from diptych.metrics.share import Share
 from diptych.pipelines.embedding import EmbeddingNetworks
 from diptych.pipelines.image_to_text import ImageToTextNetworks
 from diptych.pipelines.painter_networks import TextToImageNetworks
-from diptych.pipelines.text_to_image import Sampling
+from diptych.pipelines.sampling import Sampling
 
 Score = dict[str, float]
 _SEEDS = {"heldout": 1001, "tune": 1002, "train": 1003}

@@ -1,0 +1,121 @@
+"""What painting needs of a model, whatever its family, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diptych.diffusion.guidance import Guidance
+from diptych.diffusion.kernel import Table
+from diptych.diffusion.paths import Node
+from diptych.pipelines.sampling import Sampling
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Begin:
+    """What painting begins from: a `picture` [H, W, 3] uint8, with a `mask` [H, W] bool, true where
+    it is painted anew (None: everywhere; elsewhere it stays to the pixel); or a clean `latent`
+    [B or 1, C, h, w] that noise is added to; or latents `under_way` [B, C, h, w], which stand at
+    the first node already."""
+
+    picture: NDArray[np.uint8] | None = None
+    mask: NDArray[np.bool_] | None = None
+    latent: Tensor | None = None
+    under_way: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Extras:
+    """What pictures are made of besides words, one for all of a call."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Request:
+    """Pictures that are asked for in one call: prompts and as many seeds; `size` is width and
+    height, 0 for the model's own."""
+
+    prompts: Sequence[str]
+    seeds: Sequence[int]
+    sampling: Sampling
+    negative_prompt: str = ""
+    size: tuple[int, int] = (0, 0)
+    begin: Begin | None = None
+    extras: Extras = Extras()
+
+
+class Asked(NamedTuple):
+    """One evaluation of the network: what it is `told`, for which pass of guidance, and the share
+    of the way that has `gone`, 0 at noise."""
+
+    told: Any
+    name: str
+    gone: float
+
+
+class Painting(Protocol):
+    """Networks in evaluation mode, on one device, of one dtype."""
+
+    @property
+    def prediction(self) -> str: ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the networks compute in."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels where nothing is said."""
+        ...
+
+    @property
+    def shown(self) -> str:
+        """How the network is shown a picture to begin from: not at all, ``, and it is noised;
+        `inside`, with the part to be painted cut out; `beside`, whole, for an instruction."""
+        ...
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the networks, in place."""
+        ...
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
+        """[C, h, w]. Raises InvalidValue for a size that the model cannot paint."""
+        ...
+
+    def tell(self, request: Request) -> Sequence[Any]:
+        """All that the network is told of each picture, once for all steps. Raises InvalidValue
+        for what the model cannot read or take."""
+        ...
+
+    def table(self, sampling: Sampling, shape: tuple[int, ...]) -> Table:
+        """The coefficients for latents of a shape. Raises InvalidValue."""
+        ...
+
+    def guidance(self, sampling: Sampling) -> Guidance:
+        """How the family is guided by the numbers of a request."""
+        ...
+
+    def first(self, noise: Tensor, sampling: Sampling, node: Node) -> Tensor:
+        """Standard normal noise as the family begins with it at the first node."""
+        ...
+
+    def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
+        """x [E, C, h, w], times [E] -> [E, C, h, w]"""
+        ...
+
+    def encode(self, image: Tensor) -> Tensor:
+        """image [B, 3, H, W] in -1..1 -> latent [B, C, h, w]"""
+        ...
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """latent [B, C, h, w] -> image [B, 3, H, W], about -1..1"""
+        ...

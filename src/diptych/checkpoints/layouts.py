@@ -6,57 +6,17 @@ own. What is known and not built is refused by its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
-
-from torch import nn
 
 from diptych.checkpoints.families import clip_text, sd_unet, sd_vae
 from diptych.checkpoints.families.scheduler import V_MARK, ZERO_TERMINAL_MARK
 from diptych.checkpoints.header import Header
-from diptych.checkpoints.rules import Rule
+from diptych.checkpoints.layout import Kind, Known, Layout, Part, by_json, no_rules
 from diptych.foundation.errors import Unreadable
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.clip_text import CLIPText
 from diptych.models.unet import UNet
-
-Known = tuple[Any, dict[str, str]]  # a config, and what was assumed for it
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A component: its network, and its config from a folder's config.json."""
-
-    build: Callable[[Any], nn.Module]
-    of_json: Callable[[Mapping[str, Any]], Any]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """`marks`: names without which a header is not in this layout. `prefixes`: where the component
-    may begin in a file. `config`: from names and shapes below the prefix, `rules`: for it."""
-
-    name: str
-    component: str
-    marks: tuple[str, ...]
-    prefixes: tuple[str, ...]
-    config: Callable[[Header], Known]
-    rules: Callable[[Any], Sequence[Rule]]
-    ignorable: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Part:
-    """A component found in a file or folder: `header` of its tensors, which begin with `prefix`."""
-
-    component: str
-    layout: Layout
-    prefix: str
-    header: Header = field(repr=False)
-    config: Any
-    assumed: dict[str, str]
-
 
 _OPENCLIP = ("token_embedding.weight", "ln_final.weight")
 # CLIP's own: the number that ends a text. A folder's tokenizer may say another.
@@ -67,17 +27,6 @@ KINDS: dict[str, Kind] = {
     "text_encoder": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     "text_encoder_2": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
 }
-
-
-def _no_rules(config: Any) -> list[Rule]:
-    return []
-
-
-def _by_json(header: Header) -> Known:
-    raise Unreadable(
-        "A component's own file does not say all of its config.",
-        do="Name the folder that holds its config.json.",
-    )
 
 
 def _texts(component: str, prefixes: tuple[str, ...]) -> tuple[Layout, ...]:
@@ -98,7 +47,7 @@ def _texts(component: str, prefixes: tuple[str, ...]) -> tuple[Layout, ...]:
             ("embeddings.token_embedding.weight", "final_layer_norm.weight"),
             prefixes,
             lambda header: clip_text.config_of_header(header, EOS),
-            _no_rules,
+            no_rules,
             (r"embeddings\.position_ids",),
         ),
     )
@@ -118,8 +67,8 @@ LAYOUTS: tuple[Layout, ...] = (
         "unet",
         ("conv_in.weight", "mid_block.attentions.0.norm.weight", "conv_norm_out.weight"),
         ("",),
-        _by_json,
-        _no_rules,
+        by_json,
+        no_rules,
     ),
     Layout(
         "original",
@@ -135,7 +84,7 @@ LAYOUTS: tuple[Layout, ...] = (
         ("encoder.down_blocks.0.resnets.0.norm1.weight",
          "encoder.mid_block.attentions.0.query.weight"),
         ("",),
-        _by_json,
+        by_json,
         lambda config: sd_vae.old_folder_rules(),
     ),
     Layout(
@@ -144,8 +93,8 @@ LAYOUTS: tuple[Layout, ...] = (
         ("encoder.down_blocks.0.resnets.0.norm1.weight",
          "encoder.mid_block.attentions.0.to_q.weight"),
         ("",),
-        _by_json,
-        _no_rules,
+        by_json,
+        no_rules,
     ),
     *_texts(
         "text_encoder",

@@ -16,7 +16,8 @@ from diptych.checkpoints.families.sd_unet import family_of
 from diptych.checkpoints.fill import fill
 from diptych.checkpoints.folder import read_json
 from diptych.checkpoints.header import Header, files_of, header_of
-from diptych.checkpoints.layouts import IGNORABLE, KINDS, MARKS, Part, parts_of
+from diptych.checkpoints.layout import Part
+from diptych.checkpoints.layouts import IGNORABLE, KINDS, MARKS, parts_of
 from diptych.checkpoints.rules import Take, nearest, plan_of
 from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
 from diptych.foundation.progress import Report, silent

@@ -11,7 +11,8 @@ from torch import nn
 from diptych.checkpoints.families.scheduler import V_MARK
 from diptych.checkpoints.families.sd_unet import family_of
 from diptych.checkpoints.folder import save_tensors
-from diptych.checkpoints.layouts import LAYOUTS, Layout
+from diptych.checkpoints.layout import Layout
+from diptych.checkpoints.layouts import LAYOUTS
 from diptych.checkpoints.rules import Take, plan_of, stored_of
 from diptych.foundation.errors import InvalidValue
 from diptych.models.unet import UNet

@@ -1,0 +1,62 @@
+"""What a layout is: how a component is known by names and shapes, and what differs from ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from diptych.checkpoints.header import Header
+from diptych.checkpoints.rules import Rule
+from diptych.foundation.errors import Unreadable
+
+Known = tuple[Any, dict[str, str]]  # a config, and what was assumed for it
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A component: its network, and its config from a folder's config.json."""
+
+    build: Callable[[Any], nn.Module]
+    of_json: Callable[[Mapping[str, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`marks`: names without which a header is not in this layout. `prefixes`: where the component
+    may begin in a file. `config`: from names and shapes below the prefix, `rules`: for it."""
+
+    name: str
+    component: str
+    marks: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    config: Callable[[Header], Known]
+    rules: Callable[[Any], Sequence[Rule]]
+    ignorable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component found in a file or folder: `header` of its tensors, which begin with `prefix`."""
+
+    component: str
+    layout: Layout
+    prefix: str
+    header: Header = field(repr=False)
+    config: Any
+    assumed: dict[str, str]
+
+
+def no_rules(config: Any) -> list[Rule]:
+    """The published folder's names are ours."""
+    return []
+
+
+def by_json(header: Header) -> Known:
+    """For components whose shapes do not tell their config. Raises Unreadable."""
+    raise Unreadable(
+        "A component's own file does not say all of its config.",
+        do="Name the folder that holds its config.json.",
+    )

@@ -17,7 +17,6 @@ from diptych.foundation.errors import Unreadable
 from diptych.models.autoencoder_sd import SD_VAE, SDXL_VAE, AutoencoderSD
 from diptych.models.clip_text import CLIP_L, OPENCLIP_BIGG, OPENCLIP_H, CLIPText
 from diptych.models.unet import SD1, SD2, SDXL, SDXL_REFINER, UNet
-from diptych.pipelines.painter_front import TextToImage
 
 _KINDS = {"unet": UNet, "vae": AutoencoderSD}
 CONFIGS = {
@@ -87,12 +86,6 @@ def test_every_tensor_has_its_place(family: str, tmp_path: Path):
         assert one.report.applied == one.report.total and not one.report.problems
     ignored = [name for one in found.values() for name in one.report.ignored]
     assert sorted(ignored) == sorted([*BESIDE[family], *last])
-
-
-def test_the_refiner_is_refused_by_name(tmp_path: Path):
-    path = hollow(tmp_path / "refiner.safetensors", shapes_of("sdxl-refiner"))
-    with pytest.raises(Unreadable, match="sdxl-refiner is not painted with here yet"):
-        TextToImage.load(str(path))
 
 
 @pytest.mark.parametrize("family", CONFIGS)

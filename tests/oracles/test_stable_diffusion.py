@@ -139,11 +139,11 @@ def test_a_component_that_is_left_out_is_named_and_another_refused(folder: Path,
     index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
     (whole / "model_index.json").write_text(json.dumps(index))
     assert "safety_checker/" in found_in(whole)[0].report.ignored
-    index["controlnet"] = ["diffusers", "ControlNetModel"]
+    index["prior"] = ["diffusers", "PriorTransformer"]
     (whole / "model_index.json").write_text(json.dumps(index))
-    (whole / "controlnet").mkdir()
+    (whole / "prior").mkdir()
     (whole / "controlnet" / "config.json").write_text("{}")
-    with pytest.raises(Unreadable, match=r"'controlnet'.*not built"):
+    with pytest.raises(Unreadable, match=r"'prior'.*not built"):
         found_in(whole)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from diptych.checkpoints.families import clip_text, sd_unet, sd_vae
+from diptych.checkpoints.families import clip_text, controls, sd_unet, sd_vae
 from diptych.checkpoints.families.scheduler import V_MARK, ZERO_TERMINAL_MARK
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.layout import Kind, Known, Layout, Part, by_json, no_rules
@@ -26,6 +26,7 @@ KINDS: dict[str, Kind] = {
     "vae": Kind(AutoencoderSD, sd_vae.config_of_json),
     "text_encoder": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     "text_encoder_2": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
+    **controls.KINDS,
 }
 
 
@@ -54,6 +55,7 @@ def _texts(component: str, prefixes: tuple[str, ...]) -> tuple[Layout, ...]:
 
 
 LAYOUTS: tuple[Layout, ...] = (
+    *controls.LAYOUTS,
     Layout(
         "original",
         "unet",
@@ -67,7 +69,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "unet",
         ("conv_in.weight", "mid_block.attentions.0.norm.weight", "conv_norm_out.weight"),
         ("",),
-        by_json,
+        sd_unet.config_of_folder,
         no_rules,
     ),
     Layout(
@@ -141,9 +143,6 @@ _UNBUILT: dict[str, str] = {
     "cap_embedder.0.weight": "Lumina",
     "adaln_single.linear.weight": "PixArt",
     "y_embedder.embedding_table.weight": "DiT",
-    "controlnet_cond_embedding.conv_in.weight": "a ControlNet",
-    "control_model.input_blocks.0.0.weight": "a ControlNet",
-    "adapter.conv_in.weight": "a T2I-Adapter",
 }
 _MARKS_OF_ADAPTERS = ("lora_", "hada_", "lokr_", "dora_scale", ".lora_A.", "emb_params")
 

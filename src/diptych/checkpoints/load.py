@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -131,7 +132,7 @@ def _accounted(part: Part) -> Found:
     wrong = {problem.name for problem in problems if problem.kind != "unused"}
     report = LoadReport(
         component=part.component,
-        family=family_of(part.config) if isinstance(part.config, UNetConfig) else "any",
+        family=_family(part.config),
         layout=part.layout.name,
         parameters=sum(tensor.numel() for tensor in network.parameters()),
         dtypes=tuple(sorted({one.dtype for one in part.header.values()})),
@@ -142,6 +143,22 @@ def _accounted(part: Part) -> Found:
         problems=tuple(problems),
     )
     return Found(part, network, plan, report)
+
+
+def _family(config: Any) -> str:
+    """Of the U-Net, or of the one that a network belongs to; `any` where that does not matter."""
+    while not isinstance(config, UNetConfig):
+        for name in ("unet", "control"):
+            if hasattr(config, name):
+                config = getattr(config, name)
+                break
+        else:
+            return _OF_WIDTH.get(getattr(config, "context_width", 0), "any")
+    return family_of(config)
+
+
+# Of words, which are told apart by nothing else.
+_OF_WIDTH = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 
 
 def _with_strangers(found: list[Found], left: Header) -> list[Found]:

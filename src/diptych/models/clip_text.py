@@ -9,13 +9,12 @@ have `text_model.` before everything but `text_projection.weight`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 
-from diptych.nn.attention import attend, join_heads, split_heads
+from diptych.models.clip_blocks import Activation, ClipLayers
 from diptych.nn.blocks import RowLinear
 
 
@@ -35,7 +34,7 @@ class CLIPTextConfig:
     depth: int = 12
     heads: int = 12
     hidden: int = 3072
-    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    activation: Activation = "quick_gelu"
     norm_epsilon: float = 1e-5
     projection: int = 0
     eos: int = 49407
@@ -74,7 +73,7 @@ class CLIPText(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = _Embeddings(config)
-        self.encoder = _Encoder(config)
+        self.encoder = ClipLayers(config)
         self.final_layer_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
         self.text_projection = (
             RowLinear(config.width, config.projection, bias=False) if config.projection else None
@@ -105,67 +104,3 @@ class _Embeddings(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, L] -> [B, L, D]"""
         return self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]]
-
-
-class _Encoder(nn.Module):
-    def __init__(self, config: CLIPTextConfig):
-        super().__init__()
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.depth))
-
-    def forward(self, h: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
-        """h [B, L, D], seen [B or 1, 1, L, L] -> h and what each layer made of it"""
-        states = [h]
-        for layer in self.layers:
-            states.append(layer(states[-1], seen))
-        return tuple(states)
-
-
-class _Layer(nn.Module):
-    """A pre-norm transformer block."""
-
-    def __init__(self, config: CLIPTextConfig):
-        super().__init__()
-        self.layer_norm1 = nn.LayerNorm(config.width, eps=config.norm_epsilon)
-        self.self_attn = _Attention(config)
-        self.layer_norm2 = nn.LayerNorm(config.width, eps=config.norm_epsilon)
-        self.mlp = _MLP(config)
-
-    def forward(self, h: Tensor, seen: Tensor) -> Tensor:
-        """[B, L, D] -> [B, L, D]"""
-        h = h + self.self_attn(self.layer_norm1(h), seen)
-        return h + self.mlp(self.layer_norm2(h))
-
-
-class _Attention(nn.Module):
-    def __init__(self, config: CLIPTextConfig):
-        super().__init__()
-        width = config.width
-        self.head_dim = width // config.heads
-        self.q_proj, self.k_proj = nn.Linear(width, width), nn.Linear(width, width)
-        self.v_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
-
-    def forward(self, h: Tensor, seen: Tensor) -> Tensor:
-        """h [B, L, D], seen [B or 1, 1, L, L] -> [B, L, D]"""
-        parts = self.q_proj(h), self.k_proj(h), self.v_proj(h)
-        q, k, v = (split_heads(part, self.head_dim) for part in parts)
-        return self.out_proj(join_heads(attend(q, k, v, seen)))
-
-
-class _MLP(nn.Module):
-    def __init__(self, config: CLIPTextConfig):
-        super().__init__()
-        self.activation = _ACTIVATIONS[config.activation]
-        self.fc1 = nn.Linear(config.width, config.hidden)
-        self.fc2 = nn.Linear(config.hidden, config.width)
-
-    def forward(self, h: Tensor) -> Tensor:
-        """[B, L, D] -> [B, L, D]"""
-        return self.fc2(self.activation(self.fc1(h)))
-
-
-def quick_gelu(x: Tensor) -> Tensor:
-    """x sigmoid(1.702 x): the GELU's first approximation (Hendrycks and Gimpel, 2016)."""
-    return x * torch.sigmoid(1.702 * x)
-
-
-_ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}

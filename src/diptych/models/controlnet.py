@@ -40,7 +40,7 @@ class ControlNet(UNetEncoder):
 
     def __init__(self, config: ControlNetConfig):
         super().__init__(config.unet)
-        self.config = config
+        self.config, self.unet = config, config.unet
         widths = config.unet.state_widths
         self.controlnet_cond_embedding = _Hint(config)
         self.controlnet_down_blocks = nn.ModuleList(_nothing_yet(width) for width in widths)
@@ -51,10 +51,17 @@ class ControlNet(UNetEncoder):
         return self.controlnet_cond_embedding(picture)
 
     def residuals(
-        self, x: Tensor, t: Tensor, context: Tensor, hint: Tensor, vector: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor,
+        hint: Tensor,
+        vector: Tensor | None = None,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Like `forward`, with the hint's features [B, C, H, W] in place of the hint."""
-        time = self.times(t, vector)
+        """Like `forward`, with the hint's features [B, C, H, W] in place of the hint; `beside`
+        [B, T] is told with the time."""
+        time = self.times(t, vector, beside)
         states = self.encode(self.conv_in(x) + hint, time, context)
         middle = self.mid_block(states[-1], time, context)
         outs = [*self.controlnet_down_blocks, self.controlnet_mid_block]

@@ -13,11 +13,15 @@ from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
 from diptych.models.autoencoder_tiny import AutoencoderTiny, AutoencoderTinyConfig
 from diptych.models.clip_text import CLIPText, CLIPTextConfig
+from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
 from diptych.models.controlnet import ControlNet, ControlNetConfig
+from diptych.models.controlnet_union import ControlNetUnion, ControlNetUnionConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
+from diptych.models.ip_adapter import IPAdapter, IPAdapterConfig
 from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
 from diptych.models.mmdit import MMDiT, MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
+from diptych.models.t2i_adapter import T2IAdapter, T2IAdapterConfig
 from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
 from diptych.models.unet import UNet, UNetConfig
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
@@ -125,6 +129,26 @@ def _controlnet(config: ControlNetConfig, batch: int, seed: int) -> Inputs:
     return inputs | {"hint": hint}
 
 
+def _controlnet_union(config: ControlNetUnionConfig, batch: int, seed: int) -> Inputs:
+    kind = torch.randint(config.kinds, (batch,), generator=_random(seed))
+    return _controlnet(config.control, batch, seed) | {"kind": kind}
+
+
+def _clip_vision(config: CLIPVisionConfig, batch: int, seed: int) -> Inputs:
+    size = config.image_size
+    return {"image": torch.randn(batch, 3, size, size, generator=_random(seed))}
+
+
+def _t2i_adapter(config: T2IAdapterConfig, batch: int, seed: int) -> Inputs:
+    height, width = 5 * config.factor, 3 * config.factor
+    return {"picture": torch.rand(batch, config.channels, height, width, generator=_random(seed))}
+
+
+def _ip_adapter(config: IPAdapterConfig, batch: int, seed: int) -> Inputs:
+    shape = (config.input_width,) if config.kind in ("plain", "face") else (6, config.input_width)
+    return {"encoded": torch.randn(batch, *shape, generator=_random(seed))}
+
+
 def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inputs:
     draw, size = _random(seed), config.vision.image_size
     return {
@@ -138,11 +162,15 @@ MODELS: dict[str, ModelEntry] = {
     "autoencoder-sd": ModelEntry(AutoencoderSDConfig, AutoencoderSD, _autoencoder_sd),
     "autoencoder-tiny": ModelEntry(AutoencoderTinyConfig, AutoencoderTiny, _autoencoder_tiny),
     "clip-text": ModelEntry(CLIPTextConfig, CLIPText, _clip_text),
+    "clip-vision": ModelEntry(CLIPVisionConfig, CLIPVision, _clip_vision),
     "controlnet": ModelEntry(ControlNetConfig, ControlNet, _controlnet),
+    "controlnet-union": ModelEntry(ControlNetUnionConfig, ControlNetUnion, _controlnet_union),
     "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
+    "ip-adapter": ModelEntry(IPAdapterConfig, IPAdapter, _ip_adapter),
     "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),
     "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),
     "painter": ModelEntry(PainterConfig, Painter, _painter),
+    "t2i-adapter": ModelEntry(T2IAdapterConfig, T2IAdapter, _t2i_adapter),
     "text-encoder": ModelEntry(TextEncoderConfig, TextEncoder, _text_encoder),
     "unet": ModelEntry(UNetConfig, UNet, _unet),
     "vision-language": ModelEntry(VisionLanguageConfig, VisionLanguage, _vision_language),

@@ -130,14 +130,17 @@ class UNetEncoder(nn.Module):
         )
         self.mid_block = MidBlock(config.level(last, config.mid_depth))
 
-    def times(self, t: Tensor, vector: Tensor | None) -> Tensor:
-        """t [B], vector [B, V] or None -> what every residual block is told, [B, T]"""
+    def times(self, t: Tensor, vector: Tensor | None, beside: Tensor | None = None) -> Tensor:
+        """t [B], vector [B, V] or None -> what every residual block is told, [B, T]; `beside`
+        [B, T] is told with it"""
         if (vector is None) != (self.add_embedding is None):
             raise ValueError("a vector is for networks with a vector_width, and needed there")
         embed = self.time_embedding
         time = embed(timestep_features(t, embed.linear_1.in_features, embed.linear_1.weight.dtype))
         if self.add_embedding is not None:
             time = time + self.add_embedding(vector)
+        if beside is not None:
+            time = time + beside
         return silu(time)
 
     def encode(
@@ -170,8 +173,9 @@ class UNet(UNetEncoder):
         self.conv_out = nn.Conv2d(before, config.out_channels, 3, padding=1)
 
     def attentions(self) -> list[Attention]:
-        """Those that look at the words, in the order of the way: down, middle, up."""
-        ways = [*self.down_blocks, self.mid_block, *self.up_blocks]
+        """Those that look at the words, in the order in which files of IP-Adapters number them:
+        down, up, middle."""
+        ways = [*self.down_blocks, *self.up_blocks, self.mid_block]
         blocks = [one for way in ways for one in way.modules() if isinstance(one, TransformerBlock)]
         return [block.attn2 for block in blocks]
 

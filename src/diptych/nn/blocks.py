@@ -22,11 +22,16 @@ class RowLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """[B, C] -> [B, D]"""
-        if torch.is_grad_enabled():
-            return super().forward(input)
-        rows = len(input)
-        fours = pad(input, (0, 0, 0, -rows % _STABLE_ROWS)).split(_STABLE_ROWS)
-        return torch.cat([linear(four, self.weight, self.bias) for four in fours])[:rows]
+        return row_linear(input, self.weight, self.bias)
+
+
+def row_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """[B, C] -> [B, D], as RowLinear."""
+    if torch.is_grad_enabled():
+        return linear(input, weight, bias)
+    rows = len(input)
+    fours = pad(input, (0, 0, 0, -rows % _STABLE_ROWS)).split(_STABLE_ROWS)
+    return torch.cat([linear(four, weight, bias) for four in fours])[:rows]
 
 
 class MLP(nn.Module):

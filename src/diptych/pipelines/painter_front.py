@@ -19,12 +19,15 @@ from diptych.foundation.memory import keep_freed_memory
 from diptych.foundation.progress import Report, silent
 from diptych.foundation.version import __version__
 from diptych.imaging.recipe import PictureRecipe
+from diptych.pipelines.attachments import Attachment, read_attachment, with_networks
+from diptych.pipelines.conditioning import Reading
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_text_to_image
-from diptych.pipelines.painting import Begin, Painting, Request
+from diptych.pipelines.painting import Begin, Extras, Painting, Request
 from diptych.pipelines.reference import folder_of
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.stable_diffusion_files import is_stable_diffusion, read_stable_diffusion
+from diptych.pipelines.steering import Control, ImagePrompt
 from diptych.pipelines.text_to_image import on_the_way, paint
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class TextToImage:
-    """A model that paints. Holds no state between calls; threads may share it."""
+    """A model that paints. A call changes nothing in it; threads may share it once all is added."""
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class TextToImage:
     ):
         self.networks, self.sampling, self.name, self._folder = networks, sampling, name, folder
         self.reports = reports
+        self.attached: dict[str, Attachment] = {}
 
     @classmethod
     def load(
@@ -81,6 +85,28 @@ class TextToImage:
         networks, sampling = read_text_to_image(path)
         networks.to(place, kind)
         return cls(networks, sampling, Path(reference).name, path)
+
+    def add(
+        self,
+        path: str | Path,
+        name: str = "",
+        *,
+        encoder: str | Path | None = None,
+        variant: str = "",
+        allow: Sequence[str] = (),
+    ) -> LoadReport:
+        """Make a ControlNet, T2I- or IP-Adapter from a file or folder known by a name, its file's
+        own where none is given; an IP-Adapter with the folder or file of its image `encoder`.
+        Raises NotFound, Unreadable, InvalidValue."""
+        name = name or Path(path).stem
+        if name in self.attached:
+            raise InvalidValue(f"There is {name!r} already.", do="Give it another name.")
+        self.attached[name] = read_attachment(
+            folder_of(str(path)), self.networks.device, self.networks.dtype,
+            encoder=None if encoder is None else folder_of(str(encoder)),
+            variant=variant, allow=allow,
+        )  # fmt: skip
+        return self.attached[name].report
 
     @property
     def size(self) -> tuple[int, int]:
@@ -135,6 +161,9 @@ class TextToImage:
         mask: Image.Image | None = None,
         strength: float | None = None,
         image_guidance: float | None = None,
+        controls: Sequence[Control] = (),
+        image_prompts: Sequence[ImagePrompt] = (),
+        reading: Reading | None = None,
         refiner: TextToImage | None = None,
         switch: float = 0.8,
         width: int | None = None,
@@ -148,7 +177,8 @@ class TextToImage:
         XL is given zeros and not the empty text. From a picture `init` the last `strength` (0.6)
         of the steps are made; with a `mask` of its size, white where it is painted anew, all of
         them, and the rest stays to the pixel. A model that edits by instruction is shown `init`
-        instead, and `image_guidance` says how much it counts. A `refiner` of the same latents
+        instead, and `image_guidance` says how much it counts. `controls` are pictures that are
+        followed, `image_prompts` pictures that are read like words. A `refiner` of the same latents
         takes over when a share of `switch` of the way has gone. Raises InvalidValue for what the
         model cannot read or paint.
         """
@@ -171,9 +201,10 @@ class TextToImage:
                 f"{size[1]} is asked for.",
                 do="Leave the size out, or scale the picture.",
             )
+        followed, read = with_networks(self.attached, controls, image_prompts)
         request = Request(
             prompts=prompts, seeds=seeds, sampling=sampling, negative_prompt=negative_prompt,
-            size=size, begin=begin,
+            size=size, begin=begin, extras=Extras(followed, read, reading or Reading()),
         )  # fmt: skip
         if refiner is None:
             pixels = paint(self.networks, request, report)

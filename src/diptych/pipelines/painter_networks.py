@@ -69,6 +69,7 @@ class TextToImageNetworks:
         return ""
 
     def tell(self, request: Request) -> list[Words]:
+        request.extras.only()
         against = self._tokens(request.negative_prompt)
         return [Words(self._tokens(prompt), against) for prompt in request.prompts]
 

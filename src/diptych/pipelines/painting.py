@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +14,10 @@ from torch import Tensor
 from diptych.diffusion.guidance import Guidance
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.paths import Node
+from diptych.foundation.errors import InvalidValue
+from diptych.pipelines.conditioning import Reading
 from diptych.pipelines.sampling import Sampling
+from diptych.pipelines.steering import Control, ImagePrompt
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,6 +37,17 @@ class Begin:
 class Extras:
     """What pictures are made of besides words, one for all of a call."""
 
+    controls: tuple[Control, ...] = ()
+    image_prompts: tuple[ImagePrompt, ...] = ()
+    reading: Reading = field(default_factory=Reading)
+
+    def only(self, *taken: str) -> None:
+        """Raises InvalidValue for what is given and not among the names that a model takes."""
+        plain = Extras()
+        for name in (one.name for one in fields(self) if one.name not in taken):
+            if getattr(self, name) != getattr(plain, name):
+                raise InvalidValue(f"This model takes no {name}.", do="Leave them out.")
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Request:
@@ -46,16 +60,17 @@ class Request:
     negative_prompt: str = ""
     size: tuple[int, int] = (0, 0)
     begin: Begin | None = None
-    extras: Extras = Extras()
+    extras: Extras = field(default_factory=Extras)
 
 
 class Asked(NamedTuple):
-    """One evaluation of the network: what it is `told`, for which pass of guidance, and the share
-    of the way that has `gone`, 0 at noise."""
+    """One evaluation of the network: what it is `told`, for which pass of guidance, and the shares
+    of the way that have `gone` before its step and `then`, 0 at noise."""
 
     told: Any
     name: str
     gone: float
+    then: float
 
 
 class Painting(Protocol):

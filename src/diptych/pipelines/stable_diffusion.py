@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from diptych.pipelines.conditioning import (
 )
 from diptych.pipelines.painting import Asked, Begin, Request
 from diptych.pipelines.sampling import Sampling
+from diptych.pipelines.steering import Looks, Seeing, Steer, added, looks, steers
 from diptych.pipelines.text_to_image import latent_of
 
 LARGEST = 4096  # pixels a side
@@ -49,12 +50,13 @@ class Side(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """One picture's: the words, what to keep away from, and channels [1, C, h, w] that are given
-    beside the noisy latent, or None."""
+    """One picture's: the words, what to keep away from, channels [1, C, h, w] that are given
+    beside the noisy latent, or None, and what is followed."""
 
     words: Side
     against: Side
     beside: Tensor | None = None
+    steers: tuple[Steer, ...] = ()
 
     def side(self, name: str) -> Side:
         return self.words if name == "conditional" else self.against
@@ -66,19 +68,34 @@ class Told:
         return self.beside * 0 if picture and name == "unconditional" else self.beside
 
 
+def active(one: Asked) -> tuple[Steer, ...]:
+    """What is followed in an evaluation."""
+    return tuple(s for s in one.told.steers if s.active(one.name, one.gone, one.then))
+
+
 def groups(asked: Sequence[Asked]) -> list[list[int]]:
-    """Places of evaluations that one call of the network can answer."""
-    found: dict[int, list[int]] = {}
+    """Places of evaluations that one call of the network can answer: as many tokens, pictures of
+    as many, and the same controls."""
+    found: dict[tuple[Any, ...], list[int]] = {}
     for i, one in enumerate(asked):
-        found.setdefault(one.told.side(one.name).sequence.shape[1], []).append(i)
-    return [found[length] for length in sorted(found)]
+        side = one.told.side(one.name)
+        seen = next(iter(side.seen.values()))
+        pictures = tuple(other[0].shape[2] for other in seen.others)
+        follows = tuple((id(s.control.network), s.control.guess) for s in active(one))
+        found.setdefault((side.sequence.shape[1], pictures, follows), []).append(i)
+    return [found[key] for key in sorted(found)]
 
 
 def joined(rows: Sequence[Seen]) -> Seen:
     """What rows see, as one batch."""
     if len(rows) == 1:
         return rows[0]
-    return Seen(torch.cat([row.k for row in rows]), torch.cat([row.v for row in rows]))
+    others = [
+        tuple(torch.cat(parts) for parts in zip(*column, strict=True))
+        for column in zip(*(row.others for row in rows), strict=True)
+    ]
+    k, v = (torch.cat(parts) for parts in zip(*(row[:2] for row in rows), strict=True))
+    return Seen(k, v, tuple((a, b, c) for a, b, c in others))
 
 
 @dataclass(frozen=True)
@@ -147,22 +164,26 @@ class StableDiffusionNetworks:
     def tell(self, request: Request) -> list[Told]:
         """An empty negative prompt is an absent one: SDXL then has zeros in its place."""
         size = (request.size[0] or self.size[0], request.size[1] or self.size[1])
-        beside = self._beside(request.begin, size)
+        beside, extras = self._beside(request.begin, size), request.extras
+        follows = steers(self.unet, extras.controls, size)
+        pictures = looks(self.unet, extras.image_prompts)
         told: list[Told] = []
         for prompt in request.prompts:
-            pair = condition(self.encoders, self.recipe, prompt, request.negative_prompt or None)
-            words, against = (self._side(one, size, k) for k, one in enumerate(pair))
-            told.append(Told(words, against, beside))
+            pair = condition(
+                self.encoders, self.recipe, prompt, request.negative_prompt or None, extras.reading
+            )
+            words, against = (self._side(pair[k], size, pictures[k], k) for k in (0, 1))
+            told.append(Told(words, against, beside, follows))
         return told
 
-    def _side(self, cond: TextCond, size: tuple[int, int], negative: int) -> Side:
+    def _side(self, cond: TextCond, size: tuple[int, int], pictures: Looks, negative: int) -> Side:
         """`size` in pixels. SDXL is told that the picture was never larger and is not cut."""
         sequence, vector = cond.sequence.to(self.dtype), None
         if self.recipe.sizes and cond.pooled is not None:
             numbers = size_numbers(self.recipe, size, aesthetic=AESTHETIC[negative])
             each = (self.unet.config.vector_width - cond.pooled.shape[1]) // len(numbers)
             vector = size_vector(cond.pooled, numbers, each).to(self.dtype)
-        seen = {one: one.look(sequence) for one in self.unet.attentions()}
+        seen = {one: one.look(sequence)._replace(others=also) for one, also in pictures.items()}
         return Side(sequence, vector, seen)
 
     def _beside(self, begin: Begin | None, size: tuple[int, int]) -> Tensor | None:
@@ -199,7 +220,13 @@ class StableDiffusionNetworks:
         given = torch.cat([x, torch.cat(beside)], dim=1) if beside else x
         seen = {one: joined([side.seen[one] for side in sides]) for one in sides[0].seen}
         vectors = [side.vector for side in sides if side.vector is not None]
-        return self.unet(given, times, seen, torch.cat(vectors) if vectors else None)
+        vector = torch.cat(vectors) if vectors else None
+        rows = [active(one) for one in asked]
+        if not rows[0]:
+            return self.unet(given, times, seen, vector)
+        context = torch.cat([side.sequence for side in sides])
+        more = added(Seeing(x, times, context, vector), rows)
+        return self.unet(given, times, seen, vector, more.down, more.middle, more.features)
 
     def encode(self, image: Tensor) -> Tensor:
         return self.vae.encode(image)

@@ -107,12 +107,12 @@ def step(networks: Painting, state: PaintState) -> PaintState:
     """One evaluation for all rows with their guidance, and the solver's step."""
     x, rows, at = state.solving.x, len(state.seeds), state.step
     node, scale = state.table.nodes[at], float(state.table.scale[at])
-    gone = at / len(state.table)
+    share = at / len(state.table), (at + 1) / len(state.table)
 
     def ask(x: Tensor, of: list[int], passes: list[str]) -> Tensor:
         seen = x if scale == 1 else x * scale
         times = x.new_full((len(x),), node.time)
-        asked = [Asked(state.told[row], name, gone) for row, name in zip(of, passes, strict=True)]
+        asked = [Asked(state.told[row], name, *share) for row, name in zip(of, passes, strict=True)]
         return networks.ask(seen.to(networks.dtype), times, asked)
 
     said, momentum = guided(

@@ -17,7 +17,7 @@ _RESIDUAL = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
     "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
 }  # fmt: skip
-_ENDS = {
+ENDS = {
     "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
     "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
     "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
@@ -37,16 +37,26 @@ def original_rules(config: UNetConfig) -> list[Rule]:
     return [Rule(f"{ours}.", f"{theirs}.") for ours, theirs in _pairs(config)]
 
 
-def _pairs(config: UNetConfig) -> Iterator[tuple[str, str]]:
-    yield from _ENDS.items()
-    levels, blocks = len(config.widths), config.blocks
-    for i, depth in enumerate(config.depths):
+def encoder_pairs(config: UNetConfig) -> Iterator[tuple[str, str]]:
+    """The way down and the middle, ours and the original's, which a ControlNet has too."""
+    blocks = config.blocks
+    for i in range(len(config.depths)):
         for j in range(blocks):
             number = 1 + i * (blocks + 1) + j
             yield from _residual(f"down_blocks.{i}.resnets.{j}", f"input_blocks.{number}.0")
             yield f"down_blocks.{i}.attentions.{j}", f"input_blocks.{number}.1"
         number = (i + 1) * (blocks + 1)
         yield f"down_blocks.{i}.downsamplers.0.conv", f"input_blocks.{number}.0.op"
+    yield from _residual("mid_block.resnets.0", "middle_block.0")
+    yield "mid_block.attentions.0", "middle_block.1"
+    yield from _residual("mid_block.resnets.1", "middle_block.2")
+
+
+def _pairs(config: UNetConfig) -> Iterator[tuple[str, str]]:
+    yield from ENDS.items()
+    yield from encoder_pairs(config)
+    levels, blocks = len(config.widths), config.blocks
+    for i, depth in enumerate(config.depths):
         # On the way up the levels are counted from the smallest.
         up = levels - 1 - i
         for j in range(blocks + 1):
@@ -56,9 +66,6 @@ def _pairs(config: UNetConfig) -> Iterator[tuple[str, str]]:
         place = 2 if depth else 1
         number = up * (blocks + 1) + blocks
         yield f"up_blocks.{up}.upsamplers.0.conv", f"output_blocks.{number}.{place}.conv"
-    yield from _residual("mid_block.resnets.0", "middle_block.0")
-    yield "mid_block.attentions.0", "middle_block.1"
-    yield from _residual("mid_block.resnets.1", "middle_block.2")
 
 
 def _residual(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
@@ -69,6 +76,13 @@ def _residual(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
 def config_of_json(content: Mapping[str, Any]) -> UNetConfig:
     """From the folder's config.json. Raises Unreadable for what is not built here, by name."""
     said = PublishedConfig(content, "A U-Net")
+    config = config_taken(said)
+    said.end()
+    return config
+
+
+def config_taken(said: PublishedConfig) -> UNetConfig:
+    """What a config.json says of the U-Net; what it says besides is left."""
     widths = tuple(said.take("block_out_channels", (320, 640, 1280, 1280)))
     levels = len(widths)
     kinds = per_level(
@@ -86,7 +100,7 @@ def config_of_json(content: Mapping[str, Any]) -> UNetConfig:
         said.take(key)
     for key, values in _BUILT.items():
         said.only(key, *values)
-    config = UNetConfig(
+    return UNetConfig(
         in_channels=said.take("in_channels", 4),
         out_channels=said.take("out_channels", 4),
         widths=widths,
@@ -102,8 +116,6 @@ def config_of_json(content: Mapping[str, Any]) -> UNetConfig:
         vector_width=vector,
         groups=said.take("norm_num_groups", 32),
     )
-    said.end()
-    return config
 
 
 # Keys that have one value here: the first where the key is not there.
@@ -150,24 +162,60 @@ def config_of_original(header: Header) -> tuple[UNetConfig, dict[str, str]]:
     projection = next(name for name in header if name.endswith(".1.proj_in.weight"))
     linear, context = len(header[projection].shape) == 2, header[keys[0]].shape[1]
     vector = header.get("label_emb.0.0.weight")
-    heads = tuple(width // 64 for width in widths) if linear else (8,) * len(widths)
+    channels, last = header["input_blocks.0.0.weight"].shape[1], header.get("out.2.weight")
     config = UNetConfig(
-        in_channels=header["input_blocks.0.0.weight"].shape[1],
-        out_channels=header["out.2.weight"].shape[0],
+        in_channels=channels,
+        out_channels=last.shape[0] if last else channels,  # a ControlNet has no way out
         widths=widths,
         blocks=len(levels[0]),
         depths=depths,
         mid_depth=_count(header, "middle_block.1.transformer_blocks"),
-        heads=heads,
+        heads=_heads(widths, linear),
         context_width=context,
         linear_projection=linear,
         vector_width=vector.shape[1] if vector else 0,
     )
-    return config, {
+    return config, _ASSUMED[linear]
+
+
+def config_of_folder(header: Header) -> tuple[UNetConfig, dict[str, str]]:
+    """From names and shapes of the published folder's layout, where its config.json is not at
+    hand; a ControlNet's too, which has the way down and the middle."""
+    levels = range(_count(header, "down_blocks"))
+    first = [f"down_blocks.{level}" for level in levels]
+    widths = tuple(header[f"{one}.resnets.0.conv1.weight"].shape[0] for one in first)
+    depths = tuple(_count(header, f"{one}.attentions.0.transformer_blocks") for one in first)
+    keys = next(name for name in header if name.endswith("attn2.to_k.weight"))
+    linear = len(header["mid_block.attentions.0.proj_in.weight"].shape) == 2
+    vector, last = header.get("add_embedding.linear_1.weight"), header.get("conv_out.weight")
+    channels = header["conv_in.weight"].shape[1]
+    config = UNetConfig(
+        in_channels=channels,
+        out_channels=last.shape[0] if last else channels,
+        widths=widths,
+        blocks=_count(header, "down_blocks.0.resnets"),
+        depths=depths,
+        mid_depth=_count(header, "mid_block.attentions.0.transformer_blocks"),
+        heads=_heads(widths, linear),
+        context_width=header[keys].shape[1],
+        linear_projection=linear,
+        vector_width=vector.shape[1] if vector else 0,
+    )
+    return config, _ASSUMED[linear]
+
+
+def _heads(widths: tuple[int, ...], linear: bool) -> tuple[int, ...]:
+    return tuple(width // 64 for width in widths) if linear else (8,) * len(widths)
+
+
+_ASSUMED = {
+    linear: {
         "heads": "64 channels each" if linear else "8",
         "groups of a norm": "32",
         "prediction": "eps",
     }
+    for linear in (False, True)
+}
 
 
 def _count(header: Header, prefix: str) -> int:

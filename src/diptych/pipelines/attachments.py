@@ -1,0 +1,92 @@
+"""What is added to a model that paints: networks that show it pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from diptych.checkpoints.account import LoadReport
+from diptych.checkpoints.load import found_in, load
+from diptych.foundation.errors import InvalidValue, Unreadable, unknown
+from diptych.models.clip_vision import CLIPVision
+from diptych.models.ip_adapter import IPAdapter
+from diptych.pipelines.steering import Control, ImagePrompt
+
+FOLLOWED = ("controlnet", "controlnet_union", "t2i_adapter")
+KINDS = (*FOLLOWED, "ip_adapter")
+
+
+@dataclass(frozen=True, eq=False)
+class Attachment:
+    """A network that was added, the account of its file, and for an IP-Adapter its encoder."""
+
+    network: nn.Module
+    report: LoadReport
+    encoder: CLIPVision | None = None
+
+
+def read_attachment(
+    path: Path, device: torch.device, dtype: torch.dtype, *, encoder: Path | None, variant: str,
+    allow: Sequence[str],
+) -> Attachment:  # fmt: skip
+    """A ControlNet, T2I- or IP-Adapter from a file or folder; an IP-Adapter's image `encoder` from
+    a folder or file of its own. Raises NotFound, Unreadable, InvalidValue."""
+    found = {one.part.component: one for one in found_in(path, variant=variant, allow=allow)}
+    component = next((kind for kind in KINDS if kind in found), "")
+    if not component or len(found) > 1:
+        raise Unreadable(
+            f"{str(path)!r} holds {', '.join(found)}: nothing that is added to a model.",
+            do="Added are ControlNets, T2I-Adapters and IP-Adapters.",
+        )
+    network = load(found[component], dtype).to(device).eval().requires_grad_(False)
+    sees = None
+    if component == "ip_adapter" and encoder is not None:
+        (one,) = found_in(encoder, variant=variant)
+        if one.part.component != "image_encoder":
+            raise Unreadable(f"{str(encoder)!r} is no image encoder but a {one.part.component}.")
+        sees = load(one, dtype).to(device).eval().requires_grad_(False)
+        assert isinstance(sees, CLIPVision)
+    elif encoder is not None:
+        raise InvalidValue(
+            f"A {component} has no image encoder.", do="Name one for an IP-Adapter only."
+        )
+    return Attachment(network, found[component].report, sees)
+
+
+def with_networks(
+    attached: Mapping[str, Attachment],
+    controls: Sequence[Control],
+    prompts: Sequence[ImagePrompt],
+) -> tuple[tuple[Control, ...], tuple[ImagePrompt, ...]]:
+    """Networks in the place of the names they were added by. Raises NotFound, InvalidValue."""
+    followed: list[Control] = []
+    for one in controls:
+        network = _named(attached, one.network).network if isinstance(one.network, str) else None
+        if isinstance(network, IPAdapter):
+            raise InvalidValue(
+                f"{one.network!r} reads pictures like words.", do="Give it as an image prompt."
+            )
+        followed.append(replace(one, network=network or one.network))
+    read: list[ImagePrompt] = []
+    for prompt in prompts:
+        if not isinstance(prompt.network, str):
+            read.append(prompt)
+            continue
+        found = _named(attached, prompt.network)
+        if not isinstance(found.network, IPAdapter):
+            raise InvalidValue(
+                f"{prompt.network!r} follows a picture of the painted size.",
+                do="Give it as a control.",
+            )
+        read.append(replace(prompt, network=found.network, encoder=prompt.encoder or found.encoder))
+    return tuple(followed), tuple(read)
+
+
+def _named(attached: Mapping[str, Attachment], name: str) -> Attachment:
+    if name not in attached:
+        raise unknown("added network", name, attached, see="Add it first.")
+    return attached[name]

@@ -30,6 +30,11 @@ from diptych.checkpoints.rules import (
 )
 from diptych.checkpoints.write import write_single_file
 from diptych.foundation.errors import InvalidValue, Unreadable
+from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
+from diptych.models.controlnet import ControlNet, ControlNetConfig
+from diptych.models.controlnet_union import ControlNetUnion, ControlNetUnionConfig
+from diptych.models.ip_adapter import IPAdapter, IPAdapterConfig
+from diptych.models.t2i_adapter import T2IAdapter, T2IAdapterConfig
 from tests.tiny_stable_diffusion import FAMILIES, tiny_file, tiny_networks
 
 Tensors = dict[str, Tensor]
@@ -271,7 +276,6 @@ UNBUILT = {
     "FLUX": "double_blocks.0.img_attn.qkv.weight",
     "Stable Diffusion 3": "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight",
     "PixArt": "adaln_single.linear.weight",
-    "a ControlNet": "controlnet_cond_embedding.conv_in.weight",
     "an adapter": "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
 }
 
@@ -307,7 +311,13 @@ def test_a_rule_goes_both_ways(op: str, parts: int):
 
 
 def test_no_two_of_our_tensors_lie_in_one_place():
-    networks = tiny_networks("sdxl")
+    networks = tiny_networks("sdxl") | {
+        "controlnet": ControlNet(ControlNetConfig.tiny()),
+        "controlnet_union": ControlNetUnion(ControlNetUnionConfig.tiny()),
+        "t2i_adapter": T2IAdapter(T2IAdapterConfig.tiny()),
+        "ip_adapter": IPAdapter(IPAdapterConfig.tiny()),
+        "image_encoder": CLIPVision(CLIPVisionConfig.tiny()),
+    }
     for layout in LAYOUTS:
         network = networks[layout.component]
         plan = plan_of(layout.rules(network.config), network.state_dict())

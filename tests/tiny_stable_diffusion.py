@@ -9,9 +9,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from diptych.checkpoints.families.controls import controlnet_rules
+from diptych.checkpoints.folder import save_tensors
+from diptych.checkpoints.rules import plan_of, stored_of
 from diptych.checkpoints.write import write_single_file
 from diptych.models.autoencoder_sd import SDXL_VAE, AutoencoderSD, AutoencoderSDConfig
 from diptych.models.clip_text import CLIPText, CLIPTextConfig
+from diptych.models.controlnet import ControlNet, ControlNetConfig
 from diptych.models.unet import UNet, UNetConfig
 
 # What a file of weights does not say is as `checkpoints` assumes it: 8 heads, 32 groups, words of
@@ -68,3 +72,15 @@ def tiny_networks(family: str = "sd1", seed: int = 0) -> dict[str, nn.Module]:
 def tiny_file(path: Path, family: str = "sd1") -> Path:
     """All of it in the original layout."""
     return write_single_file(path, tiny_networks(family))
+
+
+def tiny_control(path: Path, seed: int = 1) -> Path:
+    """A ControlNet for the tiny SD 1, in the original layout."""
+    config = ControlNetConfig(unet=UNET, hint_widths=(8, 16))
+    torch.manual_seed(seed)
+    network = ControlNet(config)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    plan = plan_of(controlnet_rules(config), network.state_dict(), "control_model.")
+    stored = stored_of(plan, network.state_dict())
+    return save_tensors(path, {k: t.detach().contiguous() for k, t in stored.items()}, {})

@@ -13,12 +13,16 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diptych.cli import conditions
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# What a picture's recipe says that only a flag can give again.
+_BESIDE = {"controls": "control", "image_prompts": "image_prompt", "refiner": "refiner"}
 _TAKEN_OVER = (
     "negative_prompt", "seed", "steps", "guidance", "shift", "solver", "spacing", "noise", "model",
-    "strength",
+    "strength", "image_guidance", "clip_skip",
 )  # fmt: skip
 
 
@@ -45,6 +49,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--init", metavar="FILE", help="begin from this picture")
     parser.add_argument("--mask", metavar="FILE", help="white where the picture is painted anew")
     parser.add_argument("--strength", type=float, help="share of the steps made from it (0.6)")
+    conditions.add_arguments(parser)
     parser.add_argument("--like", metavar="FILE", help="repeat a picture; what is said here wins")
     parser.add_argument("--grid", metavar="FILE", help="write all pictures as one sheet")
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
@@ -113,11 +118,16 @@ def _painted(
             raise InvalidValue(
                 f"{args.like!r} was painted from another picture.", do=f"Name it with --{name}."
             )
+    for name, flag in _BESIDE.items():
+        if said.get(name) and not getattr(args, flag):
+            what = f"{args.like!r} was painted with {said[name]}."
+            raise InvalidValue(what, do=f"Name it with --{flag.replace('_', '-')}.")
     if init is None and args.strength is None:
         said.pop("strength", None)
     model = TextToImage.load(
         said.get("model") or "scenes-t2i", device=args.device, dtype=args.dtype
     )
+    beside = conditions.conditions_of(args, said, model)
     with drawing("painting", "step") as report:
         pictures = model(
             prompts,
@@ -135,6 +145,7 @@ def _painted(
             width=width,
             height=height,
             report=report,
+            **beside,
         )
     return pictures if isinstance(pictures, list) else [pictures]
 

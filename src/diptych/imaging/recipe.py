@@ -27,7 +27,9 @@ _KEY = "diptych"
 class PictureRecipe:
     """All that decides the pixels. `shift` is a flow's, None for other paths; `model_hash`: the
     first 10 digits of the weights' SHA-256; `init` and `mask` those of the pixels of a picture
-    that it began from, `strength` how much of it was painted anew."""
+    that it began from, `strength` how much of it was painted anew. `controls` and `image_prompts`
+    name what was followed or read, with strength and pixels; `refiner` the model of the last
+    steps and when it took over."""
 
     prompt: str
     negative_prompt: str
@@ -46,6 +48,11 @@ class PictureRecipe:
     strength: float = 1.0
     init: str = ""
     mask: str = ""
+    image_guidance: float | None = None
+    clip_skip: int = 0
+    controls: tuple[str, ...] = ()
+    image_prompts: tuple[str, ...] = ()
+    refiner: str = ""
 
     def parameters(self) -> str:
         """The community's one text for it."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from diptych.checkpoints.account import LoadReport
@@ -14,7 +18,8 @@ from diptych.checkpoints.load import found_in, load
 from diptych.foundation.errors import InvalidValue, Unreadable, unknown
 from diptych.models.clip_vision import CLIPVision
 from diptych.models.ip_adapter import IPAdapter
-from diptych.pipelines.steering import Control, ImagePrompt
+from diptych.pipelines.painting import Extras
+from diptych.pipelines.steering import Control, ImagePrompt, pixels_of
 
 FOLLOWED = ("controlnet", "controlnet_union", "t2i_adapter")
 KINDS = (*FOLLOWED, "ip_adapter")
@@ -90,3 +95,33 @@ def _named(attached: Mapping[str, Attachment], name: str) -> Attachment:
     if name not in attached:
         raise unknown("added network", name, attached, see="Add it first.")
     return attached[name]
+
+
+def told_of(
+    extras: Extras, controls: Sequence[Control], prompts: Sequence[ImagePrompt]
+) -> dict[str, Any]:
+    """What a picture's recipe says of them."""
+    told: dict[str, Any] = {"clip_skip": extras.reading.clip_skip}
+    if controls:
+        told["controls"] = tuple(
+            f"{_name(one.network)} x {one.strength:g} from {one.start:g} to {one.end:g} on "
+            f"{mark_of(pixels_of(one.picture))}"
+            for one in controls
+        )
+    if prompts:
+        told["image_prompts"] = tuple(
+            f"{_name(one.network)} x {one.strength:g} on "
+            f"{mark_of(one.embedding if one.picture is None else pixels_of(one.picture))}"
+            for one in prompts
+        )
+    return told
+
+
+def mark_of(values: NDArray[Any] | None) -> str:
+    """The first ten digits of the SHA-256 of numbers."""
+    content = b"" if values is None else np.ascontiguousarray(values).tobytes()
+    return hashlib.sha256(content).hexdigest()[:10]
+
+
+def _name(network: nn.Module | str) -> str:
+    return Path(network).stem if isinstance(network, str) else type(network).__name__

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,13 @@ from diptych.foundation.memory import keep_freed_memory
 from diptych.foundation.progress import Report, silent
 from diptych.foundation.version import __version__
 from diptych.imaging.recipe import PictureRecipe
-from diptych.pipelines.attachments import Attachment, read_attachment, with_networks
+from diptych.pipelines.attachments import (
+    Attachment,
+    mark_of,
+    read_attachment,
+    told_of,
+    with_networks,
+)
 from diptych.pipelines.conditioning import Reading
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_text_to_image
@@ -211,9 +217,15 @@ class TextToImage:
         else:
             pixels = refined(self.networks, refiner, request, switch, report)
         pictures = [Image.fromarray(picture) for picture in pixels]
+        more = {} if begin is None else _marks(begin)
+        if self.networks.shown == "beside":
+            more["image_guidance"] = sampling.image_guidance
+        more |= told_of(request.extras, controls, image_prompts)
+        if refiner is not None:
+            more["refiner"] = f"{refiner.name} {refiner.model_hash} from {switch:g}"
         for picture, text, number in zip(pictures, prompts, seeds, strict=True):
             recipe = self._recipe(text, negative_prompt, number, sampling, size)
-            picture.info["recipe"] = recipe if begin is None else replace(recipe, **_marks(begin))
+            picture.info["recipe"] = replace(recipe, **more)
         return pictures[0] if isinstance(prompt, str) else pictures
 
     def _check(self, prompts: list[str], seeds: list[int]) -> None:
@@ -278,14 +290,10 @@ def _begin(init: Image.Image, mask: Image.Image | None) -> Begin:
     return Begin(picture=np.asarray(init.convert("RGB")), mask=where)
 
 
-def _marks(begin: Begin) -> dict[str, str]:
+def _marks(begin: Begin) -> dict[str, Any]:
     """By which a recipe knows the pictures again."""
     parts = {"init": begin.picture, "mask": begin.mask}
-    return {
-        name: hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest()[:10]
-        for name, part in parts.items()
-        if part is not None
-    }
+    return {name: mark_of(part) for name, part in parts.items() if part is not None}
 
 
 def refined(

@@ -135,7 +135,7 @@ def steers(unet: UNet, controls: Sequence[Control], size: tuple[int, int]) -> tu
                 f"A {type(control.network).__name__} of this shape does not steer this model.",
                 do="Take a control that was made for the model's family.",
             )
-        pixels = _pixels(control.picture)
+        pixels = pixels_of(control.picture)
         height, width, _ = pixels.shape
         if (width, height) != size:
             raise InvalidValue(
@@ -252,7 +252,7 @@ def _encoded(prompt: ImagePrompt, network: IPAdapter) -> tuple[Tensor, Tensor]:
         return vector, torch.zeros_like(vector)
     if prompt.encoder is None or prompt.picture is None:
         raise InvalidValue("An IP-Adapter reads a picture by its image encoder.", do="Name both.")
-    image = clip_image(_pixels(prompt.picture), prompt.encoder.config.image_size)[None].to(like)
+    image = clip_image(pixels_of(prompt.picture), prompt.encoder.config.image_size)[None].to(like)
     states = prompt.encoder(image)
     if kind == "plain":
         if states.projected is None:
@@ -261,6 +261,6 @@ def _encoded(prompt: ImagePrompt, network: IPAdapter) -> tuple[Tensor, Tensor]:
     return states.layers[-2], prompt.encoder(torch.zeros_like(image)).layers[-2]
 
 
-def _pixels(picture: Image.Image | Pixels) -> Pixels:
+def pixels_of(picture: Image.Image | Pixels) -> Pixels:
     """[H, W, 3]"""
     return np.asarray(picture.convert("RGB")) if isinstance(picture, Image.Image) else picture

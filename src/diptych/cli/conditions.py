@@ -1,0 +1,98 @@
+"""What `generate` is given beside words: pictures to follow, to read like words, and a refiner."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from diptych.pipelines.painter_front import TextToImage
+
+
+class Given(NamedTuple):
+    """NETWORK:PICTURE[:STRENGTH], as it is written on the command line."""
+
+    network: str
+    picture: str
+    strength: float
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("pictures beside words, for Stable Diffusion's family")
+    group.add_argument(
+        "--control", action="append", default=[], metavar="NET:PICTURE[:STRENGTH]",
+        help="follow a picture by a ControlNet or T2I-Adapter; as often as you like",
+    )  # fmt: skip
+    group.add_argument(
+        "--image-prompt", action="append", default=[], metavar="NET:PICTURE[:STRENGTH]",
+        help="read a picture like words, by an IP-Adapter",
+    )  # fmt: skip
+    group.add_argument("--image-encoder", metavar="PATH", help="that the IP-Adapter reads with")
+    group.add_argument(
+        "--image-guidance", type=float, metavar="W", help="how much an edited picture counts (1.5)"
+    )
+    group.add_argument("--refiner", metavar="MODEL", help="a second model for the last steps")
+    group.add_argument(
+        "--switch", type=float, metavar="SHARE", help="when it takes over (0.8 of the way)"
+    )
+    group.add_argument("--clip-skip", type=int, metavar="N", help="layers of words less (0)")
+
+
+def conditions_of(args: Namespace, said: Mapping[str, Any], model: TextToImage) -> dict[str, Any]:
+    """What is said of these, loaded, as arguments of a call; `said` has what a picture says too.
+    Raises NotFound, Unreadable, InvalidValue."""
+    from diptych.foundation.errors import InvalidValue
+    from diptych.imaging.pictures import read_picture
+    from diptych.pipelines.conditioning import Reading
+    from diptych.pipelines.painter_front import TextToImage
+    from diptych.pipelines.steering import Control, ImagePrompt
+
+    asked: dict[str, Any] = {"image_guidance": said.get("image_guidance")}
+    for flag, kind in (("control", Control), ("image_prompt", ImagePrompt)):
+        made = []
+        for text in getattr(args, flag):
+            one = given(text, f"--{flag.replace('_', '-')}")
+            picture = read_picture(one.picture)
+            if one.network not in model.attached:
+                encoder = args.image_encoder if flag == "image_prompt" else None
+                model.add(one.network, one.network, encoder=encoder)
+            made.append(kind(network=one.network, picture=picture, strength=one.strength))
+        asked[f"{flag}s"] = made
+    if args.image_encoder and not args.image_prompt:
+        raise InvalidValue("--image-encoder reads an --image-prompt.", do="Give one.")
+    if said.get("clip_skip"):
+        asked["reading"] = Reading(clip_skip=said["clip_skip"])
+    if args.switch is not None and not args.refiner:
+        raise InvalidValue("--switch says when a --refiner takes over.", do="Name one.")
+    if args.refiner:
+        asked["refiner"] = TextToImage.load(args.refiner, device=args.device, dtype=args.dtype)
+        asked["switch"] = 0.8 if args.switch is None else args.switch
+    return asked
+
+
+def given(said: str, flag: str) -> Given:
+    """Taken apart at colons: of a path with a colon the longest that exists counts. Raises
+    InvalidValue."""
+    from diptych.foundation.errors import InvalidValue
+
+    parts, strength = said.split(":"), 1.0
+    if len(parts) > 2 and _is_number(parts[-1]):
+        strength = float(parts.pop())
+    places = range(1, len(parts))
+    for place in places:
+        network, picture = ":".join(parts[:place]), ":".join(parts[place:])
+        if Path(picture).is_file() or place == places[-1]:
+            return Given(network, picture, strength)
+    raise InvalidValue(
+        f"{flag} {said!r} names no picture.", do=f"{flag} canny.safetensors:edges.png:0.8"
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

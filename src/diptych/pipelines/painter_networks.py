@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,6 +89,9 @@ class TextToImageNetworks:
 
     def first(self, noise: Tensor, sampling: Sampling, node: Node) -> Tensor:
         return noise
+
+    def key(self, one: Asked) -> Hashable:
+        return ()  # one length for all
 
     def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
         said = [one.told.tokens if one.name == "conditional" else one.told.against for one in asked]

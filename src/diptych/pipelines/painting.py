@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Protocol
 
@@ -73,6 +73,27 @@ class Asked(NamedTuple):
     then: float
 
 
+def in_groups(
+    key: Callable[[Asked], Hashable],
+    answer: Callable[[Tensor, Tensor, Sequence[Asked]], Tensor],
+    x: Tensor,
+    times: Tensor,
+    asked: Sequence[Asked],
+) -> Tensor:
+    """A call of `answer` for the evaluations of each key, x [E, ...] -> [E, ...]."""
+    found: dict[Hashable, list[int]] = {}
+    for i, one in enumerate(asked):
+        found.setdefault(key(one), []).append(i)
+    if len(found) == 1:
+        return answer(x, times, asked)
+    out: Tensor | None = None
+    for at in found.values():
+        said = answer(x[at], times[at], [asked[i] for i in at])
+        out = said.new_empty((len(x), *said.shape[1:])) if out is None else out
+        out[at] = said
+    return x if out is None else out
+
+
 class Painting(Protocol):
     """Networks in evaluation mode, on one device, of one dtype."""
 
@@ -123,8 +144,12 @@ class Painting(Protocol):
         """Standard normal noise as the family begins with it at the first node."""
         ...
 
+    def key(self, one: Asked) -> Hashable:
+        """Evaluations of one key may share a call of the network."""
+        ...
+
     def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
-        """x [E, C, h, w], times [E] -> [E, C, h, w]"""
+        """x [E, C, h, w], times [E] -> [E, C, h, w], of any keys"""
         ...
 
     def encode(self, image: Tensor) -> Tensor:

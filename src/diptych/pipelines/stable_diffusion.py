@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from diptych.pipelines.conditioning import (
     size_numbers,
     size_vector,
 )
-from diptych.pipelines.painting import Asked, Begin, Request
+from diptych.pipelines.painting import Asked, Begin, Request, in_groups
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.steering import Looks, Seeing, Steer, added, looks, steers
 from diptych.pipelines.text_to_image import latent_of
@@ -71,19 +71,6 @@ class Told:
 def active(one: Asked) -> tuple[Steer, ...]:
     """What is followed in an evaluation."""
     return tuple(s for s in one.told.steers if s.active(one.name, one.gone, one.then))
-
-
-def groups(asked: Sequence[Asked]) -> list[list[int]]:
-    """Places of evaluations that one call of the network can answer: as many tokens, pictures of
-    as many, and the same controls."""
-    found: dict[tuple[Any, ...], list[int]] = {}
-    for i, one in enumerate(asked):
-        side = one.told.side(one.name)
-        seen = next(iter(side.seen.values()))
-        pictures = tuple(other[0].shape[2] for other in seen.others)
-        follows = tuple((id(s.control.network), s.control.guess) for s in active(one))
-        found.setdefault((side.sequence.shape[1], pictures, follows), []).append(i)
-    return [found[key] for key in sorted(found)]
 
 
 def joined(rows: Sequence[Seen]) -> Seen:
@@ -206,12 +193,16 @@ class StableDiffusionNetworks:
         )
         return torch.cat([where.to(known), known], dim=1)
 
+    def key(self, one: Asked) -> Hashable:
+        """As many tokens, pictures of as many, and the same controls: no row is padded."""
+        side = one.told.side(one.name)
+        seen = next(iter(side.seen.values()))
+        pictures = tuple(other[0].shape[2] for other in seen.others)
+        follows = tuple((id(s.control.network), s.control.guess) for s in active(one))
+        return side.sequence.shape[1], pictures, follows
+
     def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
-        out = torch.empty_like(x)
-        # Long prompts have more tokens: one call for each length, so that no row is padded.
-        for at in groups(asked):
-            out[at] = self._answer(x[at], times[at], [asked[i] for i in at])
-        return out
+        return in_groups(self.key, self._answer, x, times, asked)
 
     def _answer(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
         """The network's word where all that is asked has one shape."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -103,30 +104,93 @@ def cells_of(mask: NDArray[np.bool_], height: int) -> Tensor:
     return max_pool2d(whole, mask.shape[0] // height)
 
 
+# x [E, ...], times [E], what is asked and by which of several states -> what is said [E, ...]
+Call = Callable[[Tensor, Tensor, Sequence[Asked], Sequence[int]], Tensor]
+
+
 def step(networks: Painting, state: PaintState) -> PaintState:
     """One evaluation for all rows with their guidance, and the solver's step."""
-    x, rows, at = state.solving.x, len(state.seeds), state.step
-    node, scale = state.table.nodes[at], float(state.table.scale[at])
-    share = at / len(state.table), (at + 1) / len(state.table)
+    return together(networks, [state])[0]
+
+
+def together(
+    networks: Painting, states: Sequence[PaintState], call: Call | None = None
+) -> list[PaintState]:
+    """A step of several requests of one latent shape, each at its own place of its own table, in
+    one asking of the network; `call` may part it. A row's step is what it is alone, as far as the
+    network's own rows are."""
+    owners = [k for k, state in enumerate(states) for _ in state.seeds]
+    rows = [states[k] for k in owners]
+    alone = len(states) == 1
+    solving = states[0].solving if alone else kernel.joined([state.solving for state in states])
+    nodes = [row.table.nodes[row.step] for row in rows]
+    told = [one for state in states for one in state.told]
+    scales = [float(row.table.scale[row.step]) for row in rows]
+    shares = [(r.step / len(r.table), (r.step + 1) / len(r.table)) for r in rows]
 
     def ask(x: Tensor, of: list[int], passes: list[str]) -> Tensor:
-        seen = x if scale == 1 else x * scale
-        times = x.new_full((len(x),), node.time)
-        asked = [Asked(state.told[row], name, *share) for row, name in zip(of, passes, strict=True)]
-        return networks.ask(seen.to(networks.dtype), times, asked)
+        seen = x if all(scales[row] == 1 for row in of) else x * _column(scales, of, x)
+        times = x.new_tensor([nodes[row].time for row in of])
+        asked = [Asked(told[row], name, *shares[row]) for row, name in zip(of, passes, strict=True)]
+        seen = seen.to(networks.dtype)
+        if call is None:
+            return networks.ask(seen, times, asked)
+        return call(seen, times, asked, [owners[row] for row in of])
 
     said, momentum = guided(
-        ask, x, state.guidances, [node] * rows, networks.prediction, [at] * rows, state.momentum
-    )
-    noise = None
-    if state.table.noisy[at]:
-        noise = step_noise(state.seeds, at, tuple(x.shape[1:]), state.noise).to(x.device)
-    by = kernel.coefficients(state.table.rows[at][None], x)
-    solving = kernel.step(state.solving, said, by, noise)
-    if state.held is not None:
-        known, mask, first = state.held
-        solving = held(solving, known, mask, first, [state.table.after[at]] * rows)
-    return replace(state, solving=solving, momentum=momentum, step=at + 1)
+        ask, solving.x, [one for state in states for one in state.guidances], nodes,
+        networks.prediction, [row.step for row in rows], _momentum(states),
+    )  # fmt: skip
+    places = [state.table.rows[state.step] for state in (states if alone else rows)]
+    by = kernel.coefficients(np.stack(places), solving.x)
+    moved = kernel.step(solving, said, by, _fresh(states))
+    return _parted(states, moved, momentum)
+
+
+def _column(numbers: Sequence[float], rows: Sequence[int], like: Tensor) -> Tensor:
+    """[E, 1, 1, 1]"""
+    return like.new_tensor([numbers[row] for row in rows]).view(-1, *[1] * (like.ndim - 1))
+
+
+def _momentum(states: Sequence[PaintState]) -> Tensor | None:
+    if all(state.momentum is None for state in states):
+        return None
+    kept = [torch.zeros_like(s.solving.x) if s.momentum is None else s.momentum for s in states]
+    return torch.cat(kept)
+
+
+def _fresh(states: Sequence[PaintState]) -> Tensor | None:
+    """The noise of this step, zeros for those who add none."""
+    if not any(state.table.noisy[state.step] for state in states):
+        return None
+    parts: list[Tensor] = []
+    for state in states:
+        x = state.solving.x
+        if state.table.noisy[state.step]:
+            drawn = step_noise(state.seeds, state.step, tuple(x.shape[1:]), state.noise)
+            parts.append(drawn.to(x.device))
+        else:
+            parts.append(torch.zeros_like(x))
+    return torch.cat(parts)
+
+
+def _parted(
+    states: Sequence[PaintState], moved: kernel.State, momentum: Tensor | None
+) -> list[PaintState]:
+    """Every request's own rows again, with what it holds put back."""
+    counts = [len(state.seeds) for state in states]
+    base, x = moved.base.split(counts), moved.x.split(counts)
+    stored = list(zip(*(slot.split(counts) for slot in moved.stored), strict=True))
+    kept = [None] * len(states) if momentum is None else momentum.split(counts)
+    parted: list[PaintState] = []
+    for k, state in enumerate(states):
+        solving = kernel.State(base[k], x[k], stored[k] if stored else ())
+        if state.held is not None:
+            known, mask, first = state.held
+            after = [state.table.after[state.step]] * counts[k]
+            solving = held(solving, known, mask, first, after)
+        parted.append(replace(state, solving=solving, momentum=kept[k], step=state.step + 1))
+    return parted
 
 
 def finish(networks: Painting, state: PaintState) -> NDArray[np.uint8]:
@@ -141,11 +205,14 @@ def finish(networks: Painting, state: PaintState) -> NDArray[np.uint8]:
 @torch.inference_mode()
 def paint(networks: Painting, request: Request, report: Report = silent) -> NDArray[np.uint8]:
     """The whole road: prompts and seeds to pictures [B, H, W, 3] uint8."""
-    begin = request.begin
-    pictures = finish(networks, on_the_way(networks, request, report))
-    if begin is not None and begin.mask is not None and begin.picture is not None:
-        pictures = np.where(begin.mask[None, :, :, None], pictures, begin.picture[None])
-    return pictures
+    return restored(finish(networks, on_the_way(networks, request, report)), request.begin)
+
+
+def restored(pictures: NDArray[np.uint8], begin: Begin | None) -> NDArray[np.uint8]:
+    """The pictures [B, H, W, 3] with what a mask holds put back to the pixel."""
+    if begin is None or begin.mask is None or begin.picture is None:
+        return pictures
+    return np.where(begin.mask[None, :, :, None], pictures, begin.picture[None])
 
 
 @torch.inference_mode()

@@ -1,0 +1,147 @@
+"""The engine of pictures: requests join between steps, each with its own solver, steps, guidance,
+seed and adapters, and leave when they are done."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diptych.engine.batching import MOST, Batching
+from diptych.foundation.errors import InvalidValue
+from diptych.pipelines.painting import Painting, Request
+from diptych.pipelines.text_to_image import PaintState, finish, prepare, restored, together
+
+
+@dataclass(eq=False)
+class Job:
+    """A request on its way. `error` is what it failed of; `pictures` [B, H, W, 3] uint8. `watch`
+    is called after every step of its own."""
+
+    request: Request
+    watch: Callable[[PaintState], None] | None = None
+    state: PaintState | None = None
+    pictures: NDArray[np.uint8] | None = None
+    error: Exception | None = None
+    cancelled: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.cancelled or self.error is not None or self.pictures is not None
+
+    def cancel(self) -> None:
+        """Give it up before its next step."""
+        self.cancelled = True
+
+    def result(self) -> NDArray[np.uint8]:
+        """The pictures. Raises what it failed of, and InvalidValue for a job that is not done."""
+        if self.error is not None:
+            raise self.error
+        if self.pictures is None:
+            what = "was cancelled" if self.cancelled else "is not done"
+            raise InvalidValue(f"The request {what}.", do="Ask when it is done.")
+        return self.pictures
+
+
+@dataclass
+class PaintingEngine:
+    """Runs requests of one model together; nothing happens but in `step`, and in one thread.
+
+    `exact`: every picture has the bits that its request has alone. `most`: pictures under way at
+    once, and evaluations a call. First come, first admitted; latents of one shape step together,
+    and one picture is decoded at a time, when the network has been asked.
+    """
+
+    networks: Painting
+    exact: bool = True
+    most: int = MOST
+    waiting: deque[Job] = field(default_factory=deque)
+    active: list[Job] = field(default_factory=list)
+    ready: deque[Job] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise InvalidValue(f"most={self.most} lets nothing in.", do="Choose 1 or more.")
+        self.batching = Batching(self.networks, self.exact, self.most)
+
+    def submit(self, request: Request, watch: Callable[[PaintState], None] | None = None) -> Job:
+        """Put a request behind the others."""
+        job = Job(request, watch)
+        self.waiting.append(job)
+        return job
+
+    @torch.inference_mode()
+    def step(self) -> bool:
+        """Admit, ask the network once for all that is under way, decode a picture; whether there
+        is more to do."""
+        self.active = [job for job in self.active if not job.done]
+        self._admit()
+        for jobs in self._shapes():
+            self._together(jobs)
+        for job in self.active:
+            if not job.done and job.state is not None and job.state.done:
+                self.ready.append(job)
+        self.active = [job for job in self.active if not job.done and job not in self.ready]
+        self._decode()
+        return bool(self.waiting or self.active or self.ready)
+
+    def run(self) -> None:
+        """All that was submitted."""
+        while self.step():
+            pass
+
+    def _admit(self) -> None:
+        while self.waiting and self._under_way() < self.most:
+            job = self.waiting.popleft()
+            if job.cancelled:
+                continue
+            try:
+                job.state = prepare(self.networks, job.request)
+            except Exception as error:  # the request's own, whatever it is: the others go on
+                job.error = error
+                continue
+            self.active.append(job)
+
+    def _under_way(self) -> int:
+        return sum(len(job.request.prompts) for job in self.active)
+
+    def _shapes(self) -> list[list[Job]]:
+        shapes: dict[tuple[int, ...], list[Job]] = {}
+        for job in self.active:
+            if job.state is not None and not job.state.done:
+                shapes.setdefault(tuple(job.state.solving.x.shape[1:]), []).append(job)
+        return list(shapes.values())
+
+    def _together(self, jobs: list[Job]) -> None:
+        states = [job.state for job in jobs if job.state is not None]
+        try:
+            moved = together(self.networks, states, self.batching.call)
+        except Exception as error:
+            if len(jobs) == 1:
+                jobs[0].error = error
+                return
+            # Whose fault it is shows when each is asked alone.
+            for job in jobs:
+                self._together([job])
+            return
+        for job, state in zip(jobs, moved, strict=True):
+            job.state = state
+            if job.watch is not None:
+                job.watch(state)
+
+    def _decode(self) -> None:
+        if not self.ready:
+            return
+        job = self.ready.popleft()
+        if job.cancelled or job.state is None:
+            return
+        try:
+            job.pictures = restored(finish(self.networks, job.state), job.request.begin)
+        except Exception as error:
+            job.error = error
+        job.state = None

@@ -29,7 +29,7 @@ class PictureRecipe:
     first 10 digits of the weights' SHA-256; `init` and `mask` those of the pixels of a picture
     that it began from, `strength` how much of it was painted anew. `controls` and `image_prompts`
     name what was followed or read, with strength and pixels; `refiner` the model of the last
-    steps and when it took over."""
+    steps and when it took over; `enlarge` and `tiling` say how a large picture was made."""
 
     prompt: str
     negative_prompt: str
@@ -53,6 +53,8 @@ class PictureRecipe:
     controls: tuple[str, ...] = ()
     image_prompts: tuple[str, ...] = ()
     refiner: str = ""
+    enlarge: str = ""
+    tiling: str = ""
 
     def parameters(self) -> str:
         """The community's one text for it."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from diptych.checkpoints.account import LoadReport
@@ -30,14 +29,21 @@ from diptych.pipelines.conditioning import Reading
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_text_to_image
 from diptych.pipelines.painting import Begin, Extras, Painting, Request
+from diptych.pipelines.passes import Enlarge, Second, enlarged, refined
+from diptych.pipelines.previews import fitted
 from diptych.pipelines.reference import folder_of
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.stable_diffusion_files import is_stable_diffusion, read_stable_diffusion
 from diptych.pipelines.steering import Control, ImagePrompt
-from diptych.pipelines.text_to_image import on_the_way, paint
+from diptych.pipelines.text_to_image import Way, paint
+from diptych.pipelines.tiles import Tiling, decoded, in_windows
 
 if TYPE_CHECKING:
     import torch
+
+
+# A step's number, and small pictures of what is held to come.
+Preview = Callable[[int, list[Image.Image]], None]
 
 
 class TextToImage:
@@ -172,6 +178,10 @@ class TextToImage:
         reading: Reading | None = None,
         refiner: TextToImage | None = None,
         switch: float = 0.8,
+        enlarge: Enlarge | None = None,
+        tiling: Tiling | None = None,
+        tiled_decode: Tiling | None = None,
+        preview: Preview | None = None,
         width: int | None = None,
         height: int | None = None,
         report: Report = silent,
@@ -185,8 +195,11 @@ class TextToImage:
         them, and the rest stays to the pixel. A model that edits by instruction is shown `init`
         instead, and `image_guidance` says how much it counts. `controls` are pictures that are
         followed, `image_prompts` pictures that are read like words. A `refiner` of the same latents
-        takes over when a share of `switch` of the way has gone. Raises InvalidValue for what the
-        model cannot read or paint.
+        takes over when a share of `switch` of the way has gone; `enlarge` paints a second time at
+        a larger size. `tiling` asks the network, `tiled_decode` the decoder, window by window.
+        `preview` is called after every step with its number and small pictures of what is held
+        to come; an error that it raises ends the call. Raises InvalidValue for what the model
+        cannot read or paint.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
@@ -212,10 +225,18 @@ class TextToImage:
             prompts=prompts, seeds=seeds, sampling=sampling, negative_prompt=negative_prompt,
             size=size, begin=begin, extras=Extras(followed, read, reading or Reading()),
         )  # fmt: skip
-        if refiner is None:
-            pixels = paint(self.networks, request, report)
+        way = self._way(tiling, tiled_decode, preview)
+        if refiner is not None:
+            if enlarge is not None:
+                raise InvalidValue("A refiner and enlarge are two passes each.", do="Choose one.")
+            second = Second(
+                refiner.networks, refiner.sampling, refiner._way(tiling, tiled_decode, preview)
+            )
+            pixels = refined(self.networks, second, request, switch, report, way)
+        elif enlarge is not None:
+            pixels, size = enlarged(self.networks, request, enlarge, report, way)
         else:
-            pixels = refined(self.networks, refiner, request, switch, report)
+            pixels = paint(self.networks, request, report, way)
         pictures = [Image.fromarray(picture) for picture in pixels]
         more = {} if begin is None else _marks(begin)
         if self.networks.shown == "beside":
@@ -223,10 +244,28 @@ class TextToImage:
         more |= told_of(request.extras, controls, image_prompts)
         if refiner is not None:
             more["refiner"] = f"{refiner.name} {refiner.model_hash} from {switch:g}"
+        if enlarge is not None:
+            more["enlarge"] = f"{enlarge.by} x {enlarge.scale:g}, strength {enlarge.strength:g}"
+        if tiling is not None:
+            more["tiling"] = f"{tiling.tile} cells, {tiling.overlap} shared"
         for picture, text, number in zip(pictures, prompts, seeds, strict=True):
             recipe = self._recipe(text, negative_prompt, number, sampling, size)
             picture.info["recipe"] = replace(recipe, **more)
         return pictures[0] if isinstance(prompt, str) else pictures
+
+    def _way(self, tiling: Tiling | None, decode: Tiling | None, preview: Preview | None) -> Way:
+        networks = self.networks
+        watch = None
+        if preview is not None:
+            small = fitted(networks)
+            watch = lambda state, x0: preview(  # noqa: E731
+                state.step, [Image.fromarray(one) for one in small(x0)]
+            )
+        return Way(
+            None if tiling is None else in_windows(networks, tiling),
+            None if decode is None else lambda latent: decoded(networks.decode, latent, decode),
+            watch,
+        )
 
     def _check(self, prompts: list[str], seeds: list[int]) -> None:
         if not prompts or any(not text.strip() for text in prompts):
@@ -294,24 +333,3 @@ def _marks(begin: Begin) -> dict[str, Any]:
     """By which a recipe knows the pictures again."""
     parts = {"init": begin.picture, "mask": begin.mask}
     return {name: mark_of(part) for name, part in parts.items() if part is not None}
-
-
-def refined(
-    networks: Painting, refiner: TextToImage, request: Request, switch: float, report: Report
-) -> NDArray[np.uint8]:
-    """The first share of the way by one model, the rest by another (an ensemble of experts)."""
-    sampling = request.sampling
-    if request.begin is not None:
-        raise InvalidValue("A refiner goes on from words, not from a picture.", do="Leave one out.")
-    if not 0 < switch < 1:
-        raise InvalidValue(f"switch={switch} is no share of the way.", do="Choose 0 to 1: 0.8.")
-    base = replace(request, sampling=replace(sampling, part=(0.0, switch)))
-    state = on_the_way(networks, base, report)
-    rest = replace(
-        sampling,
-        part=(switch, 1.0),
-        solver=refiner.sampling.solver,
-        spacing=refiner.sampling.spacing,
-    )
-    begin = Begin(under_way=state.solving.x)
-    return paint(refiner.networks, replace(request, sampling=rest, begin=begin), report)

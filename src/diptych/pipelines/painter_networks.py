@@ -93,6 +93,9 @@ class TextToImageNetworks:
     def key(self, one: Asked) -> Hashable:
         return ()  # one length for all
 
+    def part(self, told: Words, top: int, left: int, height: int, width: int) -> Words:
+        return told
+
     def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
         said = [one.told.tokens if one.name == "conditional" else one.told.against for one in asked]
         tokens = torch.cat(said)

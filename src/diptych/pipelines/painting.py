@@ -148,6 +148,11 @@ class Painting(Protocol):
         """Evaluations of one key may share a call of the network."""
         ...
 
+    def part(self, told: Any, top: int, left: int, height: int, width: int) -> Any:
+        """What is told of a window of the latent's cells. Raises InvalidValue where what is
+        told cannot be cut."""
+        ...
+
     def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
         """x [E, C, h, w], times [E] -> [E, C, h, w], of any keys"""
         ...

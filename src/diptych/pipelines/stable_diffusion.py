@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -200,6 +200,14 @@ class StableDiffusionNetworks:
         pictures = tuple(other[0].shape[2] for other in seen.others)
         follows = tuple((id(s.control.network), s.control.guess) for s in active(one))
         return side.sequence.shape[1], pictures, follows
+
+    def part(self, told: Told, top: int, left: int, height: int, width: int) -> Told:
+        if told.beside is None:
+            beside = None
+        else:
+            beside = told.beside[:, :, top : top + height, left : left + width]
+        follows = tuple(steer.part(top, left, height, width) for steer in told.steers)
+        return replace(told, beside=beside, steers=follows)
 
     def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
         return in_groups(self.key, self._answer, x, times, asked)

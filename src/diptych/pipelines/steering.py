@@ -72,6 +72,16 @@ class Steer:
     control: Control
     made: tuple[Tensor, ...]
 
+    def part(self, top: int, left: int, height: int, width: int) -> Steer:
+        """The same for a window of cells. Raises InvalidValue for a T2I-Adapter, whose coarse
+        features do not part at every cell."""
+        if isinstance(self.control.network, T2IAdapter):
+            raise InvalidValue(
+                "A T2I-Adapter does not steer single windows.", do="Take a ControlNet for tiles."
+            )
+        hint, kind = self.made
+        return Steer(self.control, (hint[:, :, top : top + height, left : left + width], kind))
+
     def active(self, name: str, gone: float, then: float) -> bool:
         """Whether it is asked in a pass, in a step from one share of the way to another."""
         control = self.control

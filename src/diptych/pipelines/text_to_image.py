@@ -17,6 +17,7 @@ from diptych.diffusion.guidance import Guidance, guided
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.noise import first_noise, step_noise
 from diptych.diffusion.paths import Node
+from diptych.diffusion.predictions import to_x0
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.progress import Progress, Report, silent
 from diptych.pipelines.editing import held, noised
@@ -37,7 +38,7 @@ class Held(NamedTuple):
 class PaintState:
     """A batch of pictures on its way: latents [B, C, h, w] float32, whatever the networks compute
     in. `told`: what the network is told of each. `momentum`: what APG keeps. `step` counts
-    evaluations."""
+    evaluations. `x0`: what the pictures were held to be in the last of them, where it is kept."""
 
     solving: kernel.State
     told: tuple[Any, ...]
@@ -48,6 +49,7 @@ class PaintState:
     momentum: Tensor | None = None
     held: Held | None = None
     step: int = 0
+    x0: Tensor | None = None
 
     @property
     def done(self) -> bool:
@@ -108,17 +110,35 @@ def cells_of(mask: NDArray[np.bool_], height: int) -> Tensor:
 Call = Callable[[Tensor, Tensor, Sequence[Asked], Sequence[int]], Tensor]
 
 
-def step(networks: Painting, state: PaintState) -> PaintState:
+@dataclass(frozen=True, eq=False)
+class Way:
+    """How the networks are used: `call` asks the painter, `decode` a latent [B, C, h, w] to
+    [B, 3, H, W]; None for plainly. `watch` sees every state and what the picture is then held to
+    be, x0 [B, C, h, w]; an error that it raises ends the painting."""
+
+    call: Call | None = None
+    decode: Callable[[Tensor], Tensor] | None = None
+    watch: Callable[[PaintState, Tensor], None] | None = None
+
+
+PLAIN = Way()
+
+
+def step(networks: Painting, state: PaintState, way: Way = PLAIN) -> PaintState:
     """One evaluation for all rows with their guidance, and the solver's step."""
-    return together(networks, [state])[0]
+    (moved,) = together(networks, [state], way.call, keeps=way.watch is not None)
+    if way.watch is not None and moved.x0 is not None:
+        way.watch(moved, moved.x0)
+    return moved
 
 
 def together(
-    networks: Painting, states: Sequence[PaintState], call: Call | None = None
-) -> list[PaintState]:
+    networks: Painting, states: Sequence[PaintState], call: Call | None = None, *,
+    keeps: bool = False,
+) -> list[PaintState]:  # fmt: skip
     """A step of several requests of one latent shape, each at its own place of its own table, in
     one asking of the network; `call` may part it. A row's step is what it is alone, as far as the
-    network's own rows are."""
+    network's own rows are. `keeps`: what the pictures are held to be is kept as `x0`."""
     owners = [k for k, state in enumerate(states) for _ in state.seeds]
     rows = [states[k] for k in owners]
     alone = len(states) == 1
@@ -144,7 +164,14 @@ def together(
     places = [state.table.rows[state.step] for state in (states if alone else rows)]
     by = kernel.coefficients(np.stack(places), solving.x)
     moved = kernel.step(solving, said, by, _fresh(states))
-    return _parted(states, moved, momentum)
+    parted = _parted(states, moved, momentum)
+    if not keeps:
+        return parted
+    pairs = [to_x0(networks.prediction, node) for node in nodes]
+    every = range(len(pairs))
+    p, q = (_column([pair[k] for pair in pairs], every, said) for k in (0, 1))
+    x0 = (p * solving.x + q * said).split([len(state.seeds) for state in states])
+    return [replace(state, x0=part) for state, part in zip(parted, x0, strict=True)]
 
 
 def _column(numbers: Sequence[float], rows: Sequence[int], like: Tensor) -> Tensor:
@@ -193,19 +220,22 @@ def _parted(
     return parted
 
 
-def finish(networks: Painting, state: PaintState) -> NDArray[np.uint8]:
+def finish(networks: Painting, state: PaintState, way: Way = PLAIN) -> NDArray[np.uint8]:
     """Latents to pictures [B, H, W, 3] uint8. Raises ValueError for a latent that is not finite."""
     x = state.solving.x
     if not torch.isfinite(x).all():
         raise ValueError("the latent is not finite: the weights or the sampling are broken")
-    image = networks.decode(x.to(networks.dtype)).float().clamp(-1, 1)
+    image = (way.decode or networks.decode)(x.to(networks.dtype)).float().clamp(-1, 1)
     return ((image + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 @torch.inference_mode()
-def paint(networks: Painting, request: Request, report: Report = silent) -> NDArray[np.uint8]:
+def paint(
+    networks: Painting, request: Request, report: Report = silent, way: Way = PLAIN
+) -> NDArray[np.uint8]:
     """The whole road: prompts and seeds to pictures [B, H, W, 3] uint8."""
-    return restored(finish(networks, on_the_way(networks, request, report)), request.begin)
+    state = on_the_way(networks, request, report, way)
+    return restored(finish(networks, state, way), request.begin)
 
 
 def restored(pictures: NDArray[np.uint8], begin: Begin | None) -> NDArray[np.uint8]:
@@ -216,10 +246,12 @@ def restored(pictures: NDArray[np.uint8], begin: Begin | None) -> NDArray[np.uin
 
 
 @torch.inference_mode()
-def on_the_way(networks: Painting, request: Request, report: Report = silent) -> PaintState:
+def on_the_way(
+    networks: Painting, request: Request, report: Report = silent, way: Way = PLAIN
+) -> PaintState:
     """All steps of a request, without its pictures."""
     state = prepare(networks, request)
     while not state.done:
-        state = step(networks, state)
+        state = step(networks, state, way)
         report(Progress(state.step, len(state.table)))
     return state

@@ -18,6 +18,7 @@ from diptych.foundation.memory import keep_freed_memory
 from diptych.foundation.progress import Report, silent
 from diptych.foundation.version import __version__
 from diptych.imaging.recipe import PictureRecipe
+from diptych.nn.packing import pack
 from diptych.pipelines.attachments import (
     Attachment,
     mark_of,
@@ -119,6 +120,12 @@ class TextToImage:
             variant=variant, allow=allow,
         )  # fmt: skip
         return self.attached[name].report
+
+    def pack(self) -> None:
+        """Keep convolution weights once more in the order that a CPU's kernels want: faster, and
+        another picture by rounding alone."""
+        for network in self.networks.modules():
+            pack(network)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.diffusion.guidance import Guidance, classifier_free
 from diptych.diffusion.kernel import Table
@@ -51,9 +51,12 @@ class TextToImageNetworks:
         side = self.latent_size * self.autoencoder.factor
         return side, side
 
+    def modules(self) -> list[nn.Module]:
+        return [self.painter, self.autoencoder]
+
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        self.painter.to(device, dtype)
-        self.autoencoder.to(device, dtype)
+        for network in self.modules():
+            network.to(device, dtype)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
         own = self.size

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.diffusion.guidance import Guidance
 from diptych.diffusion.kernel import Table
@@ -117,6 +117,10 @@ class Painting(Protocol):
     def shown(self) -> str:
         """How the network is shown a picture to begin from: not at all, ``, and it is noised;
         `inside`, with the part to be painted cut out; `beside`, whole, for an instruction."""
+        ...
+
+    def modules(self) -> Sequence[nn.Module]:
+        """All networks."""
         ...
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from diptych.checkpoints.presets import Preset
@@ -110,8 +110,11 @@ class StableDiffusionNetworks:
     def device(self) -> torch.device:
         return self.unet.conv_in.weight.device
 
+    def modules(self) -> list[nn.Module]:
+        return [self.unet, self.vae, *(one.network for one in self.encoders.values())]
+
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        for network in (self.unet, self.vae, *(one.network for one in self.encoders.values())):
+        for network in self.modules():
             network.to(device, dtype)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, ...]:

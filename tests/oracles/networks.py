@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+_NORMS = nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -25,7 +26,7 @@ def randomized(network: Module, seed: int = 0) -> Module:
     """The network in float64: matrices N(0, 1 / fan in), vectors N(0, .3), the scales of norms
     around 1."""
     network.double().eval()
-    norms = [m for m in network.modules() if isinstance(m, nn.GroupNorm | nn.LayerNorm)]
+    norms = [m for m in network.modules() if isinstance(m, _NORMS)]
     scales = {id(norm.weight) for norm in norms}
     with torch.no_grad():
         for number, parameter in enumerate(network.parameters()):
@@ -92,3 +93,12 @@ def gradients_apart(
         wanted = [own, *(network.get_parameter(name) for name in weights)]
         found.append(gradients(lambda network=network, own=own: run(network, own), wanted))
     return all_apart(*found)
+
+
+def exact_norms(network: Module, epsilon: float = 1e-6) -> Module:
+    """Their RMS norms, which take the mean of squares in float32, in the type of the input."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if type(child).__name__ in ("RMSNorm", "T5LayerNorm") and type(child) is not nn.RMSNorm:
+                setattr(parent, name, nn.RMSNorm(len(child.weight), eps=epsilon))
+    return network

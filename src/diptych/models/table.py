@@ -17,11 +17,14 @@ from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
 from diptych.models.controlnet import ControlNet, ControlNetConfig
 from diptych.models.controlnet_union import ControlNetUnion, ControlNetUnionConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
+from diptych.models.flux import Flux, FluxConfig
 from diptych.models.ip_adapter import IPAdapter, IPAdapterConfig
 from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
 from diptych.models.mmdit import MMDiT, MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
+from diptych.models.sd3 import SD3, SD3Config
 from diptych.models.t2i_adapter import T2IAdapter, T2IAdapterConfig
+from diptych.models.t5_encoder import T5Encoder, T5EncoderConfig
 from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
 from diptych.models.unet import UNet, UNetConfig
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
@@ -31,11 +34,13 @@ Inputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """`example(config, batch, seed)` makes arguments of `forward`, rows first."""
+    """`example(config, batch, seed)` makes arguments of `forward`, rows first. `idle`: patterns of
+    parameters that published files hold and nothing reads."""
 
     config: type[Any]
     build: Callable[[Any], nn.Module]
     example: Callable[[Any, int, int], Inputs]
+    idle: tuple[str, ...] = ()
 
 
 def _random(seed: int) -> torch.Generator:
@@ -149,6 +154,33 @@ def _ip_adapter(config: IPAdapterConfig, batch: int, seed: int) -> Inputs:
     return {"encoded": torch.randn(batch, *shape, generator=_random(seed))}
 
 
+def _worded(config: SD3Config | FluxConfig, batch: int, draw: torch.Generator) -> Inputs:
+    return {
+        "x": torch.randn(batch, config.in_channels, 8, 6, generator=draw),
+        "t": torch.rand(batch, generator=draw),
+        "context": torch.randn(batch, 5, config.context_width, generator=draw),
+        "pooled": torch.randn(batch, config.pooled_width, generator=draw),
+    }
+
+
+def _sd3(config: SD3Config, batch: int, seed: int) -> Inputs:
+    inputs = _worded(config, batch, _random(seed))
+    return inputs | {"t": 1000 * inputs["t"]}
+
+
+def _flux(config: FluxConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    inputs = _worded(config, batch, draw)
+    return inputs | {"guidance": 1 + 9 * torch.rand(batch, generator=draw)}
+
+
+def _t5_encoder(config: T5EncoderConfig, batch: int, seed: int) -> Inputs:
+    draw, length = _random(seed), 9
+    lengths = torch.randint(2, length, (batch, 1), generator=draw)
+    tokens = torch.randint(config.vocabulary, (batch, length), generator=draw)
+    return {"tokens": tokens, "mask": torch.arange(length) < lengths}
+
+
 def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inputs:
     draw, size = _random(seed), config.vision.image_size
     return {
@@ -171,6 +203,15 @@ MODELS: dict[str, ModelEntry] = {
     "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),
     "painter": ModelEntry(PainterConfig, Painter, _painter),
     "t2i-adapter": ModelEntry(T2IAdapterConfig, T2IAdapter, _t2i_adapter),
+    "flux": ModelEntry(FluxConfig, Flux, _flux),
+    # In the last block nothing is read of the words, and still they have queries.
+    "sd3": ModelEntry(
+        SD3Config,
+        SD3,
+        _sd3,
+        (r"transformer_blocks\.2\.attn\.(add_q_proj\..*|norm_added_q\.weight)",),
+    ),
+    "t5-encoder": ModelEntry(T5EncoderConfig, T5Encoder, _t5_encoder),
     "text-encoder": ModelEntry(TextEncoderConfig, TextEncoder, _text_encoder),
     "unet": ModelEntry(UNetConfig, UNet, _unet),
     "vision-language": ModelEntry(VisionLanguageConfig, VisionLanguage, _vision_language),

@@ -7,16 +7,22 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """q [B, H, N, D], k and v [B, H, M, D], mask [B or 1, 1, N or 1, M] (True: may look).
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, scale: float | None = None
+) -> Tensor:
+    """q [B, H, N, D], k and v [B, H, M, D], mask [B or 1, H or 1, N or 1, M] (True: may look; or
+    numbers of q's type that are added to the scores). `scale` of the scores, if not 1 / sqrt(D).
 
     On a CPU, autocast would hand bfloat16 to a kernel that is three times slower than the
     float32 one, so autocast is off inside; the result has the type of `v`. float64 stays so.
     """
     if q.device.type != "cpu" or q.dtype == torch.float64:
-        return scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     with torch.autocast("cpu", enabled=False):
-        out = scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
+        if mask is not None and mask.is_floating_point():
+            mask = mask.float()
+        wide = q.float(), k.float(), v.float()
+        out = scaled_dot_product_attention(*wide, attn_mask=mask, scale=scale)
     return out.to(v.dtype)
 
 

@@ -21,22 +21,25 @@ SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES = "same", "squeeze", "transpose", "swap_ha
 class Rule:
     """`ours` and `theirs` are prefixes of names, or whole names. `op`: how a tensor is turned:
     `squeeze` a 1x1 convolution to a matrix, `transpose`, `swap_halves` of its rows. `part` k of
-    `parts`: ours is the k-th of equal shares of their rows, as q, k and v of one matrix."""
+    `parts`: ours is the k-th of equal shares of their rows, as q, k and v of one matrix. `also`:
+    further prefixes where the same tensor is stored once more."""
 
     ours: str
     theirs: str
     op: str = SAME
     part: int = 0
     parts: int = 1
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Take:
-    """Our tensor `ours` is the stored tensor `theirs`, turned by `rule`."""
+    """Our tensor `ours` is the stored tensor `theirs`, turned by `rule`, and each of `also`."""
 
     ours: str
     theirs: str
     rule: Rule
+    also: tuple[str, ...] = ()
 
 
 def plan_of(rules: Sequence[Rule], names: Iterable[str], prefix: str = "") -> list[Take]:
@@ -48,7 +51,10 @@ def plan_of(rules: Sequence[Rule], names: Iterable[str], prefix: str = "") -> li
     plan = []
     for name in names:
         rule = next((rule for rule in by_length if name.startswith(rule.ours)), Rule("", ""))
-        plan.append(Take(name, prefix + rule.theirs + name.removeprefix(rule.ours), rule))
+        places = [
+            prefix + theirs + name.removeprefix(rule.ours) for theirs in (rule.theirs, *rule.also)
+        ]
+        plan.append(Take(name, places[0], rule, tuple(places[1:])))
     return plan
 
 
@@ -84,7 +90,8 @@ def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Ten
             tensor = tensor.mT
         elif take.rule.op == SWAP_HALVES:
             tensor = torch.cat(tensor.chunk(2)[::-1])
-        parts.setdefault(take.theirs, {})[take.rule.part] = tensor
+        for place in (take.theirs, *take.also):
+            parts.setdefault(place, {})[take.rule.part] = tensor
     return {
         name: torch.cat([found[k] for k in sorted(found)]) if len(found) > 1 else found[0]
         for name, found in ((name, found) for name, found in parts.items())

@@ -16,12 +16,14 @@ from diptych.models.clip_text import CLIPText, CLIPTextConfig
 from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
 from diptych.models.controlnet import ControlNet, ControlNetConfig
 from diptych.models.controlnet_union import ControlNetUnion, ControlNetUnionConfig
+from diptych.models.dit import DiT, DiTConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
 from diptych.models.flux import Flux, FluxConfig
 from diptych.models.ip_adapter import IPAdapter, IPAdapterConfig
 from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
 from diptych.models.mmdit import MMDiT, MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
+from diptych.models.pixart import PixArt, PixArtConfig
 from diptych.models.sd3 import SD3, SD3Config
 from diptych.models.t2i_adapter import T2IAdapter, T2IAdapterConfig
 from diptych.models.t5_encoder import T5Encoder, T5EncoderConfig
@@ -181,6 +183,26 @@ def _t5_encoder(config: T5EncoderConfig, batch: int, seed: int) -> Inputs:
     return {"tokens": tokens, "mask": torch.arange(length) < lengths}
 
 
+def _dit(config: DiTConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    return {
+        "x": torch.randn(batch, config.in_channels, 8, 12, generator=draw),
+        "t": 1000 * torch.rand(batch, generator=draw),
+        "labels": torch.randint(config.classes + 1, (batch,), generator=draw),
+    }
+
+
+def _pixart(config: PixArtConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    return {
+        "x": torch.randn(batch, config.in_channels, 8, 12, generator=draw),
+        "t": 1000 * torch.rand(batch, generator=draw),
+        "context": torch.randn(batch, 5, config.context_width, generator=draw),
+        "mask": torch.tensor([[True, True, True, True, False]]).repeat(batch, 1),
+        **({"size": 1024 * torch.rand(batch, 2, generator=draw)} if config.sizes else {}),
+    }
+
+
 def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inputs:
     draw, size = _random(seed), config.vision.image_size
     return {
@@ -197,6 +219,7 @@ MODELS: dict[str, ModelEntry] = {
     "clip-vision": ModelEntry(CLIPVisionConfig, CLIPVision, _clip_vision),
     "controlnet": ModelEntry(ControlNetConfig, ControlNet, _controlnet),
     "controlnet-union": ModelEntry(ControlNetUnionConfig, ControlNetUnion, _controlnet_union),
+    "dit": ModelEntry(DiTConfig, DiT, _dit),
     "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
     "ip-adapter": ModelEntry(IPAdapterConfig, IPAdapter, _ip_adapter),
     "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),
@@ -204,6 +227,7 @@ MODELS: dict[str, ModelEntry] = {
     "painter": ModelEntry(PainterConfig, Painter, _painter),
     "t2i-adapter": ModelEntry(T2IAdapterConfig, T2IAdapter, _t2i_adapter),
     "flux": ModelEntry(FluxConfig, Flux, _flux),
+    "pixart": ModelEntry(PixArtConfig, PixArt, _pixart),
     # In the last block nothing is read of the words, and still they have queries.
     "sd3": ModelEntry(
         SD3Config,

@@ -72,6 +72,48 @@ def grid(height: int, width: int) -> Tensor:
     return torch.stack([rows, columns], dim=-1)
 
 
+def rotary_pairs(positions: Tensor, widths: Sequence[int], base: float | Tensor = 1e4) -> Tensor:
+    """Angles for `rotate_pairs`: positions [..., A] turn `widths[a]` dimensions of a head each.
+
+    Returns [..., sum(widths) / 2] float64, the axes' angles behind each other.
+    """
+    kind = torch.float64
+    rates = [
+        base ** (-torch.arange(0, w, 2, device=positions.device, dtype=kind) / w) for w in widths
+    ]
+    axes = zip(positions.to(kind).unbind(-1), rates, strict=True)
+    return torch.cat([axis[..., None] * rate for axis, rate in axes], dim=-1)
+
+
+def rotate_pairs(x: Tensor, angles: Tensor) -> Tensor:
+    """x [B, H, N, D] turned by angles [N, D / 2] or [B, 1, N, D / 2]; neighbours are paired, as
+    by Su et al. (2021). In float32 or finer, like the angles."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    a, b = wide.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = angles.cos().to(wide.dtype), angles.sin().to(wide.dtype)
+    return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2).to(x.dtype)
+
+
+def sine_grid(width: int, rows: int, columns: int, base: float, scale: float = 1.0) -> Tensor:
+    """Sines and cosines of every cell's column, then of its row, [rows * columns, width] float32.
+
+    The places run over `base` / `scale` from edge to edge, however many cells there are, as in a
+    picture that was scaled (PixArt-alpha; Chen et al., 2023). They are float32, the angles finer,
+    as published.
+    """
+    quarter = width // 4
+    rates = 1e4 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+
+    def waves(count: int) -> Tensor:
+        places = torch.arange(count, dtype=torch.float32) / (count / base) / scale
+        angles = places.double()[:, None] * rates
+        return torch.cat([angles.sin(), angles.cos()], dim=-1).float()
+
+    across = waves(columns)[None].expand(rows, -1, -1)
+    down = waves(rows)[:, None].expand(-1, columns, -1)
+    return torch.cat([across, down], dim=-1).flatten(0, 1)
+
+
 def sine_features(values: Tensor, width: int, *, period: float, octaves: float) -> Tensor:
     """values [N] -> cosines and sines [N, width], their longest wave `period` long and their
     shortest 2 ** -octaves of it."""
@@ -81,16 +123,20 @@ def sine_features(values: Tensor, width: int, *, period: float, octaves: float) 
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def timestep_features(values: Tensor, width: int, kind: torch.dtype = torch.float32) -> Tensor:
+def timestep_features(
+    values: Tensor, width: int, kind: torch.dtype = torch.float32, shift: float = 0.0
+) -> Tensor:
     """values [...] -> cosines, then sines, [..., width] of type `kind`; times are 0..1000.
 
     The positions of Vaswani et al. (2017), as diffusion networks use them for time (Ho et al.,
-    2020). Angles are float32 or finer whatever `kind` is: bfloat16 has no odd times above 256.
+    2020). `shift` 1 takes the longest wave to its full length, as Ho et al. have it; later
+    networks stop one short. Angles are float32 or finer whatever `kind` is: bfloat16 has no odd
+    times above 256.
     """
     half = width // 2
     wide = torch.promote_types(kind, torch.float32)
     steps = torch.arange(half, device=values.device, dtype=wide)
-    angles = values.to(wide)[..., None] * torch.exp(-log(10_000) * steps / half)
+    angles = values.to(wide)[..., None] * torch.exp(-log(10_000) * steps / (half - shift))
     return torch.cat([angles.cos(), angles.sin()], dim=-1).to(kind)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diptych.foundation.errors import InvalidValue
 from diptych.models.sd3 import SD3, SD3_MEDIUM, SD35_LARGE, SD35_MEDIUM, SD3Config
-from diptych.nn.positions import sine_table
+from diptych.nn.positions import sine_grid
 
 TINY = {
     "sd3": SD3Config.tiny(normed=False, dual=()),
@@ -118,7 +118,7 @@ def test_a_time_is_not_rounded_to_bfloat16():
 def test_a_fresh_table_of_places_is_theirs():
     theirs = SD3Transformer2DModel(**described(SD3Config.tiny(heads=2, depth=1, dual=())))
     table = theirs.pos_embed.pos_embed[0]
-    assert apart(sine_table(8, table.shape[-1], 64), table) <= 1e-6
+    assert apart(sine_grid(table.shape[-1], 8, 8, 64), table) <= 1e-6
 
 
 def test_a_picture_beyond_the_places_is_refused():

@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import gelu, pad, pixel_shuffle, pixel_unshuffle
 
 from diptych.nn.adaptive import (
-    FeedForward,
     JointAttention,
     Modulation,
     PictureAttention,
@@ -21,7 +20,8 @@ from diptych.nn.adaptive import (
     modulated,
     within,
 )
-from diptych.nn.positions import axial_angles, grid
+from diptych.nn.multihead import FeedForward
+from diptych.nn.positions import grid, rotary_pairs
 
 PATCH = 2  # latent cells a side of a token
 
@@ -100,7 +100,7 @@ class Flux(nn.Module):
         wide = torch.promote_types(h.dtype, torch.float32)
         told = None if guidance is None else 1000 * guidance.to(wide)
         c = self.time_text_embed(1000 * t.to(wide), pooled, told)
-        angles = self._angles(y.shape[1], rows, columns).to(wide).to(h.device)
+        angles = self._angles(y.shape[1], rows, columns, h.device)
         for block in self.transformer_blocks:
             h, y = block(h, y, c, angles)
         both = torch.cat([y, h], dim=1)
@@ -110,11 +110,11 @@ class Flux(nn.Module):
         h = self.proj_out(modulated(both[:, y.shape[1] :], shift, scale))
         return pixel_shuffle(h.mT.unflatten(2, (rows, columns)), PATCH)
 
-    def _angles(self, words: int, rows: int, columns: int) -> Tensor:
-        """Of all tokens, words first, which have no place: [2, L + N, head_dim / 2]."""
-        cells = grid(rows, columns)
-        places = torch.cat([cells.new_zeros(words, 2), cells])
-        return axial_angles(nn.functional.pad(places, (1, 0)), self.config.axes)
+    def _angles(self, words: int, rows: int, columns: int, device: torch.device) -> Tensor:
+        """Of all tokens, words first, which have no place: [L + N, head_dim / 2]."""
+        cells = pad(grid(rows, columns), (1, 0, words, 0))
+        angles = rotary_pairs(cells, self.config.axes)
+        return (angles.float() if device.type == "mps" else angles).to(device)
 
 
 class _Double(nn.Module):

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from diptych.foundation.errors import InvalidValue
 from diptych.nn.adaptive import (
-    FeedForward,
     JointAttention,
     Modulation,
     PictureAttention,
@@ -20,7 +19,9 @@ from diptych.nn.adaptive import (
     modulated,
     within,
 )
-from diptych.nn.positions import sine_table
+from diptych.nn.multihead import FeedForward
+from diptych.nn.patches import from_patches
+from diptych.nn.positions import sine_grid
 
 _TRAINED = 64  # patches a side of the first pictures: places are as far apart as there
 
@@ -90,9 +91,7 @@ class SD3(nn.Module):
         scale, shift = self.norm_out(c)
         h = self.proj_out(modulated(h, shift, scale))
         p = self.config.patch_size
-        # Rows, columns, then what lies within a patch, then channels.
-        h = h.unflatten(1, (x.shape[2] // p, x.shape[3] // p)).unflatten(-1, (p, p, -1))
-        return h.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        return from_patches(h, p, x.shape[2] // p, x.shape[3] // p)
 
 
 class _Patches(nn.Module):
@@ -104,7 +103,7 @@ class _Patches(nn.Module):
         super().__init__()
         self.side, width, p = config.positions, config.width, config.patch_size
         self.proj = nn.Conv2d(config.in_channels, width, p, stride=p)
-        self.register_buffer("pos_embed", sine_table(self.side, width, _TRAINED)[None])
+        self.register_buffer("pos_embed", sine_grid(width, self.side, self.side, _TRAINED)[None])
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, N, D]"""

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, silu
+from torch.nn.functional import silu
 
 from diptych.nn.attention import attend, join_heads, split_heads
 from diptych.nn.blocks import RowLinear
-from diptych.nn.norms import RMSNorm
+from diptych.nn.norms import RMSNorm, bare_layer_norm
 from diptych.nn.positions import rotate_pairs, timestep_features
 
-_EPSILON = 1e-6
 _FEATURES = 256
 
 
@@ -71,35 +70,12 @@ class Modulation(nn.Module):
 
 def modulated(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """h [B, N, D] normed, then scaled and shifted."""
-    return layer_norm(h, h.shape[-1:], eps=_EPSILON) * (1 + scale) + shift
+    return bare_layer_norm(h) * (1 + scale) + shift
 
 
 def within(h: Tensor) -> Tensor:
     """The same, within what float16 can hold: the published networks leave it now and then."""
     return h.clamp(-65504, 65504) if h.dtype == torch.float16 else h
-
-
-class _Up(nn.Module):
-    def __init__(self, width: int, hidden: int):
-        super().__init__()
-        self.proj = nn.Linear(width, hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] -> [B, N, hidden]"""
-        return gelu(self.proj(x), approximate="tanh")
-
-
-class FeedForward(nn.Module):
-    """To four times the width and back, with the tanh form of the GELU."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        # Identity: the place of the dropout that the published files count.
-        self.net = nn.Sequential(_Up(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] -> [B, N, D]"""
-        return self.net(x)
 
 
 class PictureAttention(nn.Module):
@@ -121,7 +97,7 @@ class PictureAttention(nn.Module):
         return _normed(q, self.norm_q), _normed(k, self.norm_k), v
 
     def forward(self, x: Tensor, angles: Tensor | None = None) -> Tensor:
-        """x [B, N, D], angles [2, N, head_dim / 2] -> [B, N, D]"""
+        """x [B, N, D], angles [N, head_dim / 2] -> [B, N, D]"""
         q, k, v = self.heads(x)
         return self.to_out(join_heads(attend(_turned(q, angles), _turned(k, angles), v)))
 
@@ -149,7 +125,7 @@ class JointAttention(PictureAttention):
     def forward(
         self, x: Tensor, y: Tensor, angles: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """x [B, N, D], y [B, L, D], angles of words, then picture [2, L + N, head_dim / 2] ->
+        """x [B, N, D], y [B, L, D], angles of words, then picture [L + N, head_dim / 2] ->
         what each saw, [B, N, D] and [B, L, D] or None"""
         pairs = zip(self.words(y), self.heads(x), strict=True)
         q, k, v = (torch.cat(pair, dim=2) for pair in pairs)

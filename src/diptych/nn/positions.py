@@ -29,42 +29,6 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
-def axial_angles(positions: Tensor, widths: Sequence[int], base: float = 10_000.0) -> Tensor:
-    """Angles for rotary positions whose axes turn shares of the head that are not alike.
-
-    positions [N, A], one column an axis; `widths` of A shares, together the head's dimensions.
-    Returns cos and sin stacked, [2, N, head_dim / 2], float64: made on the CPU, where all have it.
-    """
-    angles = []
-    for axis, width in zip(positions.unbind(-1), widths, strict=True):
-        rates = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-        angles.append(axis.double()[:, None] * rates)
-    joined = torch.cat(angles, dim=-1)
-    return torch.stack([joined.cos(), joined.sin()])
-
-
-def rotate_pairs(x: Tensor, angles: Tensor) -> Tensor:
-    """x [B, H, N, D] turned by angles [2, N, D / 2]; neighbours are paired, as in RoFormer.
-
-    In float32 or finer, as the angles are: far places differ by little.
-    """
-    cos, sin = angles
-    a, b = x.to(torch.promote_types(x.dtype, angles.dtype)).unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2).to(x.dtype)
-
-
-def sine_table(side: int, width: int, base: int) -> Tensor:
-    """Sine-cosine places of a square of `side` cells, [side * side, width] float32, as wide apart
-    as if it were `base` cells (Esser et al., 2024, appendix). The column fills the first half of
-    each vector, sines before cosines."""
-    places = torch.arange(side, dtype=torch.float64) * (base / side)
-    rates = 10_000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    angles = places[:, None] * rates
-    axis = torch.cat([angles.sin(), angles.cos()], dim=-1)
-    columns, rows = axis.repeat(side, 1), axis.repeat_interleave(side, dim=0)
-    return torch.cat([columns, rows], dim=-1).float()
-
-
 def grid(height: int, width: int) -> Tensor:
     """Row and column of every cell in reading order, [height * width, 2]."""
     rows = torch.arange(height).repeat_interleave(width)

@@ -15,18 +15,26 @@ from diptych.foundation.errors import Unreadable
 Known = tuple[Any, dict[str, str]]  # a config, and what was assumed for it
 
 
+def _of_any(config: Any) -> str:
+    return "any"
+
+
 @dataclass(frozen=True)
 class Kind:
-    """A component: its network, and its config from a folder's config.json."""
+    """A component: its network, its config from a folder's config.json, and the family that a
+    config tells, if it does."""
 
     build: Callable[[Any], nn.Module]
     of_json: Callable[[Mapping[str, Any]], Any]
+    family: Callable[[Any], str] = _of_any
 
 
 @dataclass(frozen=True)
 class Layout:
     """`marks`: names without which a header is not in this layout. `prefixes`: where the component
-    may begin in a file. `config`: from names and shapes below the prefix, `rules`: for it."""
+    may begin in a file. `config`: from names and shapes below the prefix, `rules`: for it.
+    `kind`: a name of `KINDS` where it is not the component's: families call different networks
+    alike."""
 
     name: str
     component: str
@@ -35,6 +43,7 @@ class Layout:
     config: Callable[[Header], Known]
     rules: Callable[[Any], Sequence[Rule]]
     ignorable: tuple[str, ...] = ()
+    kind: str = ""
 
 
 @dataclass(frozen=True)

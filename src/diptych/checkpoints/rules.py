@@ -21,8 +21,9 @@ SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES = "same", "squeeze", "transpose", "swap_ha
 class Rule:
     """`ours` and `theirs` are prefixes of names, or whole names. `op`: how a tensor is turned:
     `squeeze` a 1x1 convolution to a matrix, `transpose`, `swap_halves` of its rows. `part` k of
-    `parts`: ours is the k-th of equal shares of their rows, as q, k and v of one matrix. `also`:
-    further prefixes where the same tensor is stored once more."""
+    `parts`: ours is the k-th of equal shares of their rows, as q, k and v of one matrix; `shares`:
+    where they are not equal, how they relate. `also`: further prefixes where the same tensor is
+    stored once more."""
 
     ours: str
     theirs: str
@@ -30,6 +31,12 @@ class Rule:
     part: int = 0
     parts: int = 1
     also: tuple[str, ...] = ()
+    shares: tuple[int, ...] = ()
+
+    def share(self) -> tuple[int, int, int]:
+        """Which of their rows are ours, in units: from, how many, of how many."""
+        shares = self.shares or (1,) * self.parts
+        return sum(shares[: self.part]), shares[self.part], sum(shares)
 
 
 @dataclass(frozen=True)
@@ -63,13 +70,16 @@ def shape_of(take: Take, shape: tuple[int, ...]) -> tuple[int, ...]:
     the end is optional under `squeeze`."""
     if take.rule.op == TRANSPOSE:
         shape = (*shape[:-2], shape[-1], shape[-2])
-    return (shape[0] * take.rule.parts, *shape[1:]) if take.rule.parts > 1 else shape
+    _, mine, all_of_them = take.rule.share()
+    return (shape[0] * all_of_them // mine, *shape[1:]) if shape else shape
 
 
 def ours_of(take: Take, stored: Tensor) -> Tensor:
     """A stored tensor made ours: a view of it where that is possible."""
     if take.rule.parts > 1:
-        stored = stored.chunk(take.rule.parts)[take.rule.part]
+        before, mine, all_of_them = take.rule.share()
+        unit = len(stored) // all_of_them
+        stored = stored[before * unit : (before + mine) * unit]
     if take.rule.op == SQUEEZE:
         return stored.flatten(1) if stored.ndim == 4 else stored
     if take.rule.op == TRANSPOSE:

@@ -100,21 +100,21 @@ class Flux(nn.Module):
         wide = torch.promote_types(h.dtype, torch.float32)
         told = None if guidance is None else 1000 * guidance.to(wide)
         c = self.time_text_embed(1000 * t.to(wide), pooled, told)
-        angles = self._angles(y.shape[1], rows, columns, h.device)
+        turns = self._turns(y.shape[1], rows, columns, h.device)
         for block in self.transformer_blocks:
-            h, y = block(h, y, c, angles)
+            h, y = block(h, y, c, turns)
         both = torch.cat([y, h], dim=1)
         for block in self.single_transformer_blocks:
-            both = block(both, c, angles)
+            both = block(both, c, turns)
         scale, shift = self.norm_out(c)
         h = self.proj_out(modulated(both[:, y.shape[1] :], shift, scale))
         return pixel_shuffle(h.mT.unflatten(2, (rows, columns)), PATCH)
 
-    def _angles(self, words: int, rows: int, columns: int, device: torch.device) -> Tensor:
-        """Of all tokens, words first, which have no place: [L + N, head_dim / 2]."""
+    def _turns(self, words: int, rows: int, columns: int, device: torch.device) -> Tensor:
+        """Of all tokens, words first, which have no place: [2, L + N, head_dim / 2]."""
         cells = pad(grid(rows, columns), (1, 0, words, 0))
-        angles = rotary_pairs(cells, self.config.axes)
-        return (angles.float() if device.type == "mps" else angles).to(device)
+        turns = rotary_pairs(cells, self.config.axes)
+        return turns.to(torch.promote_types(self.proj_out.weight.dtype, torch.float32)).to(device)
 
 
 class _Double(nn.Module):
@@ -127,10 +127,10 @@ class _Double(nn.Module):
         self.attn = JointAttention(width, config.head_dim, normed=True)
         self.ff, self.ff_context = FeedForward(width), FeedForward(width)
 
-    def forward(self, x: Tensor, y: Tensor, c: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, y: Tensor, c: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, N, D], y [B, L, D], c [B, D] -> x, y"""
         a, b = self.norm1(c), self.norm1_context(c)
-        seen, read = self.attn(modulated(x, a[0], a[1]), modulated(y, b[0], b[1]), angles)
+        seen, read = self.attn(modulated(x, a[0], a[1]), modulated(y, b[0], b[1]), turns)
         x, y = x + a[2] * seen, y + b[2] * read
         x = x + a[5] * self.ff(modulated(x, a[3], a[4]))
         return x, within(y + b[5] * self.ff_context(modulated(y, b[3], b[4])))
@@ -147,10 +147,10 @@ class _Single(nn.Module):
         self.proj_mlp = nn.Linear(width, 4 * width)
         self.proj_out = nn.Linear(5 * width, width)
 
-    def forward(self, h: Tensor, c: Tensor, angles: Tensor) -> Tensor:
+    def forward(self, h: Tensor, c: Tensor, turns: Tensor) -> Tensor:
         """h [B, L + N, D], c [B, D] -> h"""
         shift, scale, gate = self.norm(c)
         normed = modulated(h, shift, scale)
         thought = gelu(self.proj_mlp(normed), approximate="tanh")
-        made = self.proj_out(torch.cat([self.attn(normed, angles), thought], dim=-1))
+        made = self.proj_out(torch.cat([self.attn(normed, turns), thought], dim=-1))
         return within(h + gate * made)

@@ -96,10 +96,10 @@ class PictureAttention(nn.Module):
         q, k, v = (split_heads(part, self.head_dim) for part in parts)
         return _normed(q, self.norm_q), _normed(k, self.norm_k), v
 
-    def forward(self, x: Tensor, angles: Tensor | None = None) -> Tensor:
-        """x [B, N, D], angles [N, head_dim / 2] -> [B, N, D]"""
+    def forward(self, x: Tensor, turns: Tensor | None = None) -> Tensor:
+        """x [B, N, D], turns [2, N, head_dim / 2] -> [B, N, D]"""
         q, k, v = self.heads(x)
-        return self.to_out(join_heads(attend(_turned(q, angles), _turned(k, angles), v)))
+        return self.to_out(join_heads(attend(_turned(q, turns), _turned(k, turns), v)))
 
 
 class JointAttention(PictureAttention):
@@ -123,13 +123,13 @@ class JointAttention(PictureAttention):
         return _normed(q, self.norm_added_q), _normed(k, self.norm_added_k), v
 
     def forward(
-        self, x: Tensor, y: Tensor, angles: Tensor | None = None
+        self, x: Tensor, y: Tensor, turns: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """x [B, N, D], y [B, L, D], angles of words, then picture [L + N, head_dim / 2] ->
+        """x [B, N, D], y [B, L, D], turns of words, then picture [2, L + N, head_dim / 2] ->
         what each saw, [B, N, D] and [B, L, D] or None"""
         pairs = zip(self.words(y), self.heads(x), strict=True)
         q, k, v = (torch.cat(pair, dim=2) for pair in pairs)
-        seen = join_heads(attend(_turned(q, angles), _turned(k, angles), v))
+        seen = join_heads(attend(_turned(q, turns), _turned(k, turns), v))
         if self.to_add_out is None:
             return self.to_out(seen), None
         of_words, of_picture = seen.split([y.shape[1], x.shape[1]], dim=1)
@@ -140,5 +140,5 @@ def _normed(part: Tensor, norm: nn.Module | None) -> Tensor:
     return part if norm is None else norm(part)
 
 
-def _turned(part: Tensor, angles: Tensor | None) -> Tensor:
-    return part if angles is None else rotate_pairs(part, angles)
+def _turned(part: Tensor, turns: Tensor | None) -> Tensor:
+    return part if turns is None else rotate_pairs(part, turns)

@@ -36,25 +36,24 @@ def grid(height: int, width: int) -> Tensor:
     return torch.stack([rows, columns], dim=-1)
 
 
-def rotary_pairs(positions: Tensor, widths: Sequence[int], base: float | Tensor = 1e4) -> Tensor:
-    """Angles for `rotate_pairs`: positions [..., A] turn `widths[a]` dimensions of a head each.
+def rotary_pairs(positions: Tensor, widths: Sequence[int], base: float = 10_000.0) -> Tensor:
+    """Cosines and sines for `rotate_pairs`, [2, ..., sum(widths) / 2] float64.
 
-    Returns [..., sum(widths) / 2] float64, the axes' angles behind each other.
+    positions [..., A]: each axis turns `widths[a]` dimensions of a head, one behind the other.
     """
-    kind = torch.float64
-    rates = [
-        base ** (-torch.arange(0, w, 2, device=positions.device, dtype=kind) / w) for w in widths
-    ]
-    axes = zip(positions.to(kind).unbind(-1), rates, strict=True)
-    return torch.cat([axis[..., None] * rate for axis, rate in axes], dim=-1)
+    wide = torch.float64
+    rates = [base ** (-torch.arange(0, width, 2, dtype=wide) / width) for width in widths]
+    axes = zip(positions.cpu().to(wide).unbind(-1), rates, strict=True)
+    angles = torch.cat([axis[..., None] * rate for axis, rate in axes], dim=-1)
+    return torch.stack([angles.cos(), angles.sin()])
 
 
-def rotate_pairs(x: Tensor, angles: Tensor) -> Tensor:
-    """x [B, H, N, D] turned by angles [N, D / 2] or [B, 1, N, D / 2]; neighbours are paired, as
-    by Su et al. (2021). In float32 or finer, like the angles."""
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    a, b = wide.unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = angles.cos().to(wide.dtype), angles.sin().to(wide.dtype)
+def rotate_pairs(x: Tensor, turns: Tensor) -> Tensor:
+    """x [B, H, N, D] turned by turns [2, N, D / 2] or [2, B, 1, N, D / 2]; neighbours are paired,
+    as by Su et al. (2021). In float32 or finer."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    cos, sin = turns.to(wide)
+    a, b = x.to(wide).unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2).to(x.dtype)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.flux import Flux
 from diptych.models.sd3 import SD3
 from diptych.pipelines.conditioning import ClipEncoder, Encoder, TextCond, TextRecipe, condition
-from diptych.pipelines.painting import Asked, Begin, Request
+from diptych.pipelines.painting import Asked, Begin, Request, in_groups
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.t5_conditioning import T5Reader
 from diptych.pipelines.text_to_image import latent_of
@@ -161,15 +161,12 @@ class FlowTransformerNetworks:
         # Every pixel of a cell is a channel: the mask is as fine as the picture.
         return torch.cat([known, pixel_unshuffle(pixels, self.vae.factor).to(known)], dim=1)
 
+    def key(self, one: Asked) -> Hashable:
+        """Long prompts have more tokens, and no row is padded."""
+        return one.told.side(one.name).sequence.shape[1]
+
     def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
-        sides = [one.told.side(one.name) for one in asked]
-        lengths = [side.sequence.shape[1] for side in sides]
-        out = torch.empty_like(x)
-        # Long prompts have more tokens: one call for each length, so that no row is padded.
-        for length in sorted(set(lengths)):
-            at = [i for i, other in enumerate(lengths) if other == length]
-            out[at] = self._answer(x[at], times[at], [asked[i] for i in at])
-        return out
+        return in_groups(self.key, self._answer, x, times, asked)
 
     def _answer(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
         """The network's word where all that is asked has one shape."""

@@ -36,6 +36,7 @@ from diptych.checkpoints.load import found_in, load
 from diptych.checkpoints.write import write_single_file
 from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
 from diptych.pipelines.painter_front import TextToImage
+from diptych.pipelines.tiles import Tiling
 from tests.oracles.test_stable_diffusion import drawn, tokenizer
 from tests.oracles.test_stable_diffusion_2_and_xl import padded_with_0, words
 from tests.tiny_t5 import pieces, spiece_folder
@@ -354,6 +355,19 @@ def test_begun_from_a_picture_and_by_another_solver(published):
     outside = np.asarray(mask) == 0
     assert np.array_equal(kept[outside], np.asarray(one)[outside])
     assert model("a cat", seed=1, steps=4, solver="heun", **size).size == (16, 16)
+
+
+def test_windows_are_of_whole_tokens(published):
+    """One window over all is the picture; the shown picture is cut with the window."""
+    model = TextToImage.load(str(published("flux-control")[1]))
+    edges = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8))
+    whole = model("a cat", seed=1, steps=2, init=edges)
+    one = model("a cat", seed=1, steps=2, init=edges, tiling=Tiling(20, 4))
+    assert np.abs(np.asarray(whole).astype(int) - np.asarray(one)).max() <= 1
+    many = model("a cat", seed=1, steps=2, init=edges, tiling=Tiling(8, 3))
+    assert isinstance(many, Image.Image) and many.size == (40, 24)
+    with pytest.raises(InvalidValue, match="part a token"):
+        model("a cat", seed=1, steps=2, init=edges, tiling=Tiling(9, 4))
 
 
 SAID = {

@@ -165,6 +165,17 @@ class FlowTransformerNetworks:
         """Long prompts have more tokens, and no row is padded."""
         return one.told.side(one.name).sequence.shape[1]
 
+    def part(self, told: Told, top: int, left: int, height: int, width: int) -> Told:
+        if height % PATCH or width % PATCH:
+            raise InvalidValue(
+                f"Windows of {width} x {height} cells part a token of this model.",
+                do=f"Choose multiples of {PATCH}.",
+            )
+        if told.beside is None:
+            return told
+        beside = told.beside[:, :, top : top + height, left : left + width]
+        return replace(told, beside=beside)
+
     def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
         return in_groups(self.key, self._answer, x, times, asked)
 

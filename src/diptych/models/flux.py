@@ -95,7 +95,7 @@ class Flux(nn.Module):
         read too; pooled [B, P]; guidance [B] if and only if the config has it
         -> [B, C out, H, W]"""
         rows, columns = x.shape[2] // PATCH, x.shape[3] // PATCH
-        h = self.x_embedder(pixel_unshuffle(x, PATCH).flatten(2).mT)
+        h = self.x_embedder(pixel_unshuffle(x, PATCH).flatten(2).mT.contiguous())
         y = self.context_embedder(context)
         wide = torch.promote_types(h.dtype, torch.float32)
         told = None if guidance is None else 1000 * guidance.to(wide)
@@ -107,7 +107,7 @@ class Flux(nn.Module):
         for block in self.single_transformer_blocks:
             both = block(both, c, turns)
         scale, shift = self.norm_out(c)
-        h = self.proj_out(modulated(both[:, y.shape[1] :], shift, scale))
+        h = self.proj_out(modulated(both[:, y.shape[1] :].contiguous(), shift, scale))
         return pixel_shuffle(h.mT.unflatten(2, (rows, columns)), PATCH)
 
     def _turns(self, words: int, rows: int, columns: int, device: torch.device) -> Tensor:

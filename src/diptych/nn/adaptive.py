@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from diptych.nn.attention import attend, join_heads, split_heads
+from diptych.nn.attention import attend, join_heads
 from diptych.nn.blocks import RowLinear
 from diptych.nn.norms import RMSNorm, bare_layer_norm
 from diptych.nn.positions import rotate_pairs, timestep_features
@@ -91,15 +91,14 @@ class PictureAttention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(width, width)) if out else nn.Identity()
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, N, D] -> query, key, value [B, H, N, head_dim]"""
+        """[B, N, D] -> query, key, value [B, N, H, head_dim]"""
         parts = self.to_q(x), self.to_k(x), self.to_v(x)
-        q, k, v = (split_heads(part, self.head_dim) for part in parts)
+        q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in parts)
         return _normed(q, self.norm_q), _normed(k, self.norm_k), v
 
     def forward(self, x: Tensor, turns: Tensor | None = None) -> Tensor:
         """x [B, N, D], turns [2, N, head_dim / 2] -> [B, N, D]"""
-        q, k, v = self.heads(x)
-        return self.to_out(join_heads(attend(_turned(q, turns), _turned(k, turns), v)))
+        return self.to_out(_seen(*self.heads(x), turns))
 
 
 class JointAttention(PictureAttention):
@@ -116,10 +115,10 @@ class JointAttention(PictureAttention):
         self.to_add_out = None if last else nn.Linear(width, width)
 
     def words(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, L, D] -> query [B, H, L or 0, head_dim], key and value [B, H, L, head_dim]"""
+        """[B, L, D] -> query [B, L or 0, H, head_dim], key and value [B, L, H, head_dim]"""
         asks = y[:, :0] if self.to_add_out is None else y
         parts = self.add_q_proj(asks), self.add_k_proj(y), self.add_v_proj(y)
-        q, k, v = (split_heads(part, self.head_dim) for part in parts)
+        q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in parts)
         return _normed(q, self.norm_added_q), _normed(k, self.norm_added_k), v
 
     def forward(
@@ -128,17 +127,22 @@ class JointAttention(PictureAttention):
         """x [B, N, D], y [B, L, D], turns of words, then picture [2, L + N, head_dim / 2] ->
         what each saw, [B, N, D] and [B, L, D] or None"""
         pairs = zip(self.words(y), self.heads(x), strict=True)
-        q, k, v = (torch.cat(pair, dim=2) for pair in pairs)
-        seen = join_heads(attend(_turned(q, turns), _turned(k, turns), v))
+        q, k, v = (torch.cat(pair, dim=1) for pair in pairs)
+        seen = _seen(q, k, v, turns)
         if self.to_add_out is None:
             return self.to_out(seen), None
-        of_words, of_picture = seen.split([y.shape[1], x.shape[1]], dim=1)
-        return self.to_out(of_picture), self.to_add_out(of_words)
+        # In one piece each: a linear map of a view takes another, slower way.
+        words, picture = (part.contiguous() for part in seen.split([y.shape[1], x.shape[1]], 1))
+        return self.to_out(picture), self.to_add_out(words)
 
 
 def _normed(part: Tensor, norm: nn.Module | None) -> Tensor:
     return part if norm is None else norm(part)
 
 
-def _turned(part: Tensor, turns: Tensor | None) -> Tensor:
-    return part if turns is None else rotate_pairs(part, turns)
+def _seen(q: Tensor, k: Tensor, v: Tensor, turns: Tensor | None) -> Tensor:
+    """[B, N, H, head_dim] -> [B, N, D]"""
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+    if turns is not None:
+        q, k = rotate_pairs(q, turns), rotate_pairs(k, turns)
+    return join_heads(attend(q, k, v))

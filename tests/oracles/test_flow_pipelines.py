@@ -36,6 +36,7 @@ from diptych.checkpoints.load import found_in, load
 from diptych.checkpoints.write import write_single_file
 from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
 from diptych.pipelines.painter_front import TextToImage
+from diptych.pipelines.painting import Begin, Request
 from diptych.pipelines.tiles import Tiling
 from tests.oracles.test_stable_diffusion import drawn, tokenizer
 from tests.oracles.test_stable_diffusion_2_and_xl import padded_with_0, words
@@ -197,7 +198,12 @@ def test_sd3_without_t5_paints_the_same_picture(published, tmp_path: Path):
     wanted = theirs(made, (24, 16), **WORDS, guidance_scale=5.0,
                     sigmas=np.linspace(1, 1 / STEPS, STEPS))  # fmt: skip
     asked = {"seed": 5, "steps": STEPS, "guidance": 5.0, "width": 24, "height": 16}
-    same(model(**WORDS, **asked), wanted, (24, 16))
+    found = model(**WORDS, **asked)
+    same(found, wanted, (24, 16))
+    # In one file, too; then no vocabulary is needed beside it.
+    networks = {one.part.component: load(one) for one in found_in(tmp_path / "less")}
+    single = TextToImage.load(str(write_single_file(tmp_path / "x.safetensors", networks)))
+    assert single(**WORDS, **asked).tobytes() == found.tobytes()
 
 
 @SIZES
@@ -366,6 +372,11 @@ def test_windows_are_of_whole_tokens(published):
     assert np.abs(np.asarray(whole).astype(int) - np.asarray(one)).max() <= 1
     many = model("a cat", seed=1, steps=2, init=edges, tiling=Tiling(8, 3))
     assert isinstance(many, Image.Image) and many.size == (40, 24)
+    begin = Begin(picture=np.asarray(edges))
+    request = Request(prompts=["a cat"], seeds=[1], sampling=model.sampling, begin=begin)
+    (told,) = model.networks.tell(request)
+    part = model.networks.part(told, 2, 7, 4, 8)
+    assert torch.equal(part.beside, told.beside[:, :, 2:6, 7:15]) and part.words is told.words
     with pytest.raises(InvalidValue, match="part a token"):
         model("a cat", seed=1, steps=2, init=edges, tiling=Tiling(9, 4))
 

@@ -80,11 +80,9 @@ TEXT_RECIPES: dict[str, TextRecipe] = {
 
 
 class Encoder(Protocol):
-    """A tokenizer and what reads its numbers."""
+    """A tokenizer and what reads its numbers. `tokens`: a prompt's, in `most` chunks at most."""
 
-    def tokens(self, parts: Sequence[Part], most: int | None) -> Tokens:
-        """A prompt's, in `most` chunks at most."""
-        ...
+    def tokens(self, parts: Sequence[Part], most: int | None) -> Tokens: ...
 
     def padded(self, tokens: Tokens, chunks: int) -> Tokens:
         """With empty chunks behind, where many chunks are read."""

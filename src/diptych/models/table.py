@@ -29,6 +29,7 @@ from diptych.models.t2i_adapter import T2IAdapter, T2IAdapterConfig
 from diptych.models.t5_encoder import T5Encoder, T5EncoderConfig
 from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
 from diptych.models.unet import UNet, UNetConfig
+from diptych.models.unet_adm import UNetADM, UNetADMConfig
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
 
 Inputs = dict[str, Tensor]
@@ -126,6 +127,16 @@ def _unet(config: UNetConfig, batch: int, seed: int) -> Inputs:
         "t": 1000 * torch.rand(batch, generator=draw),
         "context": torch.randn(batch, 5, config.context_width, generator=draw),
         **({"vector": vector} if config.vector_width else {}),
+    }
+
+
+def _unet_adm(config: UNetADMConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    labels = torch.randint(max(1, config.classes), (batch,), generator=draw)
+    return {
+        "x": torch.randn(batch, config.in_channels, 8, 12, generator=draw),
+        "t": 1000 * torch.rand(batch, generator=draw),
+        **({"labels": labels} if config.classes else {}),
     }
 
 
@@ -238,5 +249,6 @@ MODELS: dict[str, ModelEntry] = {
     "t5-encoder": ModelEntry(T5EncoderConfig, T5Encoder, _t5_encoder),
     "text-encoder": ModelEntry(TextEncoderConfig, TextEncoder, _text_encoder),
     "unet": ModelEntry(UNetConfig, UNet, _unet),
+    "unet-adm": ModelEntry(UNetADMConfig, UNetADM, _unet_adm),
     "vision-language": ModelEntry(VisionLanguageConfig, VisionLanguage, _vision_language),
 }

@@ -26,6 +26,12 @@ def attend(
     return out.to(v.dtype)
 
 
+def spread(x: Tensor, heads: int) -> Tensor:
+    """Keys or values that several queries share (Ainslie et al., 2023), [B, G, N, D] -> [B, heads,
+    N, D]: head h looks at number h * G / heads."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
+
+
 def split_heads(x: Tensor, head_dim: int) -> Tensor:
     """[B, N, H * D] -> [B, H, N, D]"""
     return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)

@@ -19,7 +19,10 @@ from diptych.models.controlnet_union import ControlNetUnion, ControlNetUnionConf
 from diptych.models.dit import DiT, DiTConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
 from diptych.models.flux import Flux, FluxConfig
+from diptych.models.gemma_encoder import GemmaConfig, GemmaEncoder
 from diptych.models.ip_adapter import IPAdapter, IPAdapterConfig
+from diptych.models.lumina2 import Lumina2, Lumina2Config
+from diptych.models.lumina_next import LuminaNext, LuminaNextConfig
 from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
 from diptych.models.mmdit import MMDiT, MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
@@ -203,15 +206,33 @@ def _dit(config: DiTConfig, batch: int, seed: int) -> Inputs:
     }
 
 
-def _pixart(config: PixArtConfig, batch: int, seed: int) -> Inputs:
+def _gemma_encoder(config: GemmaConfig, batch: int, seed: int) -> Inputs:
     draw = _random(seed)
+    lengths = torch.randint(2, 6, (batch, 1), generator=draw)
+    return {
+        "tokens": torch.randint(config.vocabulary, (batch, 6), generator=draw),
+        "mask": torch.arange(6)[None] < lengths,
+    }
+
+
+def _masked_words(config: Any, batch: int, draw: torch.Generator) -> Inputs:
     return {
         "x": torch.randn(batch, config.in_channels, 8, 12, generator=draw),
-        "t": 1000 * torch.rand(batch, generator=draw),
+        "t": torch.rand(batch, generator=draw),
         "context": torch.randn(batch, 5, config.context_width, generator=draw),
         "mask": torch.tensor([[True, True, True, True, False]]).repeat(batch, 1),
-        **({"size": 1024 * torch.rand(batch, 2, generator=draw)} if config.sizes else {}),
     }
+
+
+def _lumina(config: Lumina2Config | LuminaNextConfig, batch: int, seed: int) -> Inputs:
+    return _masked_words(config, batch, _random(seed))
+
+
+def _pixart(config: PixArtConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    inputs = _masked_words(config, batch, draw)
+    size = {"size": 1024 * torch.rand(batch, 2, generator=draw)} if config.sizes else {}
+    return inputs | {"t": 1000 * inputs["t"]} | size
 
 
 def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inputs:
@@ -233,6 +254,10 @@ MODELS: dict[str, ModelEntry] = {
     "dit": ModelEntry(DiTConfig, DiT, _dit),
     "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
     "ip-adapter": ModelEntry(IPAdapterConfig, IPAdapter, _ip_adapter),
+    "flux": ModelEntry(FluxConfig, Flux, _flux),
+    "gemma-encoder": ModelEntry(GemmaConfig, GemmaEncoder, _gemma_encoder),
+    "lumina-next": ModelEntry(LuminaNextConfig, LuminaNext, _lumina),
+    "lumina2": ModelEntry(Lumina2Config, Lumina2, _lumina),
     "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),
     "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),
     "painter": ModelEntry(PainterConfig, Painter, _painter),

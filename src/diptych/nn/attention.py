@@ -26,6 +26,14 @@ def attend(
     return out.to(v.dtype)
 
 
+def attend_capped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, cap: float) -> Tensor:
+    """The same with scores that never leave -cap..cap (Gemma Team, 2024, Gemma 2, section 2)."""
+    wide = torch.promote_types(q.dtype, torch.float32)
+    scores = (q @ k.mT).to(wide) * (q.shape[-1] ** -0.5 / cap)
+    scores = (cap * scores.tanh()).masked_fill(~mask, float("-inf"))
+    return scores.softmax(dim=-1).to(v.dtype) @ v
+
+
 def spread(x: Tensor, heads: int) -> Tensor:
     """Keys or values that several queries share (Ainslie et al., 2023), [B, G, N, D] -> [B, heads,
     N, D]: head h looks at number h * G / heads."""

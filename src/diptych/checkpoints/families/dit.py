@@ -8,6 +8,7 @@ from typing import Any
 
 from diptych.checkpoints.families.config_json import PublishedConfig, count_of
 from diptych.checkpoints.header import Header
+from diptych.checkpoints.layout import Layout, by_json
 from diptych.checkpoints.rules import Rule
 from diptych.foundation.errors import Unreadable
 from diptych.models.dit import DiTConfig
@@ -120,3 +121,27 @@ def config_of_original(header: Header) -> tuple[DiTConfig, dict[str, str]]:
         classes=header["y_embedder.embedding_table.weight"].shape[0] - 1,
     )
     return config, {"heads": str(config.heads), "prediction": "eps"}
+
+
+LAYOUTS = (
+    Layout(
+        "original",
+        "transformer",
+        ("y_embedder.embedding_table.weight", "x_embedder.proj.weight", "pos_embed"),
+        ("",),
+        config_of_original,
+        original_rules,
+        (r"pos_embed",),  # sines, which are made anew
+        kind="dit",
+    ),
+    Layout(
+        "folder",
+        "transformer",
+        ("transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight",),
+        ("",),
+        by_json,
+        folder_rules,
+        (r"pos_embed\.pos_embed",),
+        kind="dit",
+    ),
+)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.rules import Rule
@@ -17,6 +17,10 @@ Known = tuple[Any, dict[str, str]]  # a config, and what was assumed for it
 
 def _of_any(config: Any) -> str:
     return "any"
+
+
+def _none_made(config: Any) -> dict[str, Tensor]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Layout:
     """`marks`: names without which a header is not in this layout. `prefixes`: where the component
     may begin in a file. `config`: from names and shapes below the prefix, `rules`: for it.
     `kind`: a name of `KINDS` where it is not the component's: families call different networks
-    alike."""
+    alike. `made`: what it stores and our networks make anew, so that others can read it."""
 
     name: str
     component: str
@@ -44,6 +48,7 @@ class Layout:
     rules: Callable[[Any], Sequence[Rule]]
     ignorable: tuple[str, ...] = ()
     kind: str = ""
+    made: Callable[[Any], dict[str, Tensor]] = _none_made
 
 
 @dataclass(frozen=True)

@@ -9,25 +9,50 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from diptych.checkpoints.families import clip_text, controls, flux, sd3, sd_unet, sd_vae, t5
+from diptych.checkpoints.families import (
+    clip_text,
+    controls,
+    dit,
+    flux,
+    gemma,
+    lumina,
+    pixart,
+    sd3,
+    sd_unet,
+    sd_vae,
+    t5,
+    unet_adm,
+)
 from diptych.checkpoints.families.scheduler import V_MARK, ZERO_TERMINAL_MARK
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.layout import Kind, Known, Layout, Part, by_json, no_rules
 from diptych.foundation.errors import Unreadable
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.clip_text import CLIPText
+from diptych.models.dit import DiT
 from diptych.models.flux import Flux
+from diptych.models.gemma_encoder import GemmaEncoder
+from diptych.models.lumina2 import Lumina2
+from diptych.models.lumina_next import LuminaNext
+from diptych.models.pixart import PixArt
 from diptych.models.sd3 import SD3
 from diptych.models.t5_encoder import T5Encoder
 from diptych.models.unet import UNet
+from diptych.models.unet_adm import UNetADM
 
 _OPENCLIP = ("token_embedding.weight", "ln_final.weight")
 # CLIP's own: the number that ends a text. A folder's tokenizer may say another.
 EOS = 49407
 KINDS: dict[str, Kind] = {
+    "dit": Kind(DiT, dit.config_of_json, lambda config: "dit"),
     "flux": Kind(Flux, flux.config_of_json, flux.family_of),
+    "gemma": Kind(GemmaEncoder, gemma.config_of_json),
+    "lumina2": Kind(Lumina2, lumina.lumina2_of_json, lambda config: "lumina2"),
+    "lumina-next": Kind(LuminaNext, lumina.next_of_json, lambda config: "lumina-next"),
+    "pixart": Kind(PixArt, pixart.config_of_json, pixart.family_of),
     "sd3": Kind(SD3, sd3.config_of_json, sd3.family_of),
     "t5": Kind(T5Encoder, t5.config_of_json),
+    "unet-adm": Kind(UNetADM, unet_adm.config_of_json, unet_adm.family_of),
     "unet": Kind(UNet, sd_unet.config_of_json, sd_unet.family_of),
     "vae": Kind(AutoencoderSD, sd_vae.config_of_json),
     "text_encoder": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
@@ -132,9 +157,14 @@ LAYOUTS: tuple[Layout, ...] = (
         lambda config: clip_text.openclip_rules(config.depth),
         (r"logit_scale",),
     ),
+    *dit.LAYOUTS,
     *flux.LAYOUTS,
+    *gemma.LAYOUTS,
+    *lumina.LAYOUTS,
+    *pixart.LAYOUTS,
     *sd3.LAYOUTS,
     *t5.LAYOUTS,
+    *unet_adm.LAYOUTS,
 )  # fmt: skip
 
 # The components that a folder may have.
@@ -161,9 +191,6 @@ _UNBUILT: dict[str, str] = {
     "double_stream_modulation_img.lin.weight": "FLUX.2",
     "double_stream_modulation_img.linear.weight": "FLUX.2",
     "layers.0.adaLN_modulation.0.weight": "Z-Image",
-    "cap_embedder.0.weight": "Lumina",
-    "adaln_single.linear.weight": "PixArt",
-    "y_embedder.embedding_table.weight": "DiT",
 }
 _MARKS_OF_ADAPTERS = ("lora_", "hada_", "lokr_", "dora_scale", ".lora_A.", "emb_params")
 

@@ -13,6 +13,8 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor
 
+from diptych.foundation.errors import InvalidValue
+
 # What is done to a stored tensor to make it ours. Each has its way back in `stored_of`.
 SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES = "same", "squeeze", "transpose", "swap_halves"
 
@@ -90,7 +92,8 @@ def ours_of(take: Take, stored: Tensor) -> Tensor:
 
 
 def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All of our tensors as the layout stores them: `ours_of` undone."""
+    """All of our tensors as the layout stores them: `ours_of` undone. Raises InvalidValue where
+    the layout has one tensor for two of ours that are not the same."""
     parts: dict[str, dict[int, Tensor]] = {}
     for take in plan:
         tensor = ours[take.ours]
@@ -101,7 +104,13 @@ def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Ten
         elif take.rule.op == SWAP_HALVES:
             tensor = torch.cat(tensor.chunk(2)[::-1])
         for place in (take.theirs, *take.also):
-            parts.setdefault(place, {})[take.rule.part] = tensor
+            there = parts.setdefault(place, {}).setdefault(take.rule.part, tensor)
+            if there is not tensor and not torch.equal(there, tensor):
+                raise InvalidValue(
+                    f"{take.ours!r} and another are one tensor, {place!r}, in this layout, and "
+                    "differ here.",
+                    do="Write a folder.",
+                )
     return {
         name: torch.cat([found[k] for k in sorted(found)]) if len(found) > 1 else found[0]
         for name, found in ((name, found) for name, found in parts.items())

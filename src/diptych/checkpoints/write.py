@@ -45,8 +45,10 @@ _WHOLE: dict[str, _Places] = {
         "vae": ("original", "vae."),
         "text_encoder_2": ("T5", "text_encoders.t5xxl.transformer."),
     },
-    # As it was published: the transformer in a file of its own.
-    "flux-alone": {"transformer": ("original", "")},
+} | {
+    # As they were published: the transformer in a file of its own.
+    name: {"transformer": ("original", "")}
+    for name in ("flux-alone", "dit", "lumina2", "lumina-next", "pixart-alpha", "pixart-sigma")
 }
 # Families whose files are alike.
 _ALIKE = {"sd3.5-medium": "sd3", "sd3.5-large": "sd3"} | dict.fromkeys(
@@ -69,8 +71,12 @@ def write_single_file(
     Raises InvalidValue for a component that has no place in such a file, NotWritten.
     """
     tensors = {V_MARK: torch.empty(0)} if prediction == "v" else {}
+    places = _places(networks, family)
     for name, plan in plans_of(networks, family).items():
-        for key, tensor in stored_of(plan, networks[name].state_dict()).items():
+        layout, prefix = _layout(name, places[name][0], networks[name]), places[name][1]
+        made = layout.made(networks[name].config)
+        stored = stored_of(plan, networks[name].state_dict())
+        for key, tensor in (stored | {prefix + key: made[key] for key in made}).items():
             kind = dtype if dtype and tensor.is_floating_point() else tensor.dtype
             tensors[key] = tensor.detach().to(kind).contiguous()
     return save_tensors(path, tensors, {"format": "pt"})

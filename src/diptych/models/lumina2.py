@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from diptych.models.unet_blocks import TimeEmbedding
+from diptych.nn.adaptive import TimeEmbedding
 from diptych.nn.attention import attend, join_heads, split_heads, spread
 from diptych.nn.norms import RMSNorm
 from diptych.nn.patches import from_patches, to_patches

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle, silu
 
-from diptych.models.unet_blocks import TimeEmbedding
+from diptych.nn.adaptive import TimeEmbedding
 from diptych.nn.attention import attend, join_heads, split_heads, spread
 from diptych.nn.blocks import RowLinear
 from diptych.nn.norms import RMSNorm

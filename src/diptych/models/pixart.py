@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
-from diptych.models.unet_blocks import TimeEmbedding
+from diptych.nn.adaptive import TimeEmbedding
 from diptych.nn.blocks import RowLinear
 from diptych.nn.multihead import FeedForward, MultiHead
 from diptych.nn.norms import bare_layer_norm

@@ -262,7 +262,6 @@ MODELS: dict[str, ModelEntry] = {
     "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),
     "painter": ModelEntry(PainterConfig, Painter, _painter),
     "t2i-adapter": ModelEntry(T2IAdapterConfig, T2IAdapter, _t2i_adapter),
-    "flux": ModelEntry(FluxConfig, Flux, _flux),
     "pixart": ModelEntry(PixArtConfig, PixArt, _pixart),
     # In the last block nothing is read of the words, and still they have queries.
     "sd3": ModelEntry(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, silu
 
-from diptych.models.unet_blocks import TimeEmbedding
+from diptych.nn.adaptive import TimeEmbedding
 from diptych.nn.attention import attend, join_heads, split_heads
 from diptych.nn.blocks import RowLinear
 from diptych.nn.conv import Downsample, ResnetBlock, Upsample
@@ -136,7 +136,8 @@ class _Attention(nn.Module):
         """[B, C, H, W] -> [B, C, H, W]"""
         h = self.group_norm(x).flatten(2).mT
         parts = self.to_q(h), self.to_k(h), self.to_v(h)
-        h = self.to_out(join_heads(attend(*(split_heads(part, self.head_dim) for part in parts))))
+        q, k, v = (split_heads(part, self.head_dim) for part in parts)
+        h = self.to_out(join_heads(attend(q, k, v)))
         return x + h.mT.unflatten(2, x.shape[2:])
 
 

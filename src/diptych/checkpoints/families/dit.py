@@ -4,7 +4,10 @@ layout, in which query, key and value are one matrix."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import isqrt
 from typing import Any
+
+from torch import Tensor
 
 from diptych.checkpoints.families.config_json import PublishedConfig, count_of
 from diptych.checkpoints.header import Header
@@ -12,6 +15,7 @@ from diptych.checkpoints.layout import Layout, by_json
 from diptych.checkpoints.rules import Rule
 from diptych.foundation.errors import Unreadable
 from diptych.models.dit import DiTConfig
+from diptych.nn.positions import sine_grid
 
 # Depth and heads of those that were published, by width: a file cut short does not pass for a
 # smaller one.
@@ -98,17 +102,23 @@ _BUILT: dict[str, tuple[Any, ...]] = {
 }
 
 
+def places_of(config: DiTConfig) -> dict[str, Tensor]:
+    """What the original layout stores and we make anew."""
+    cells = config.side // config.patch_size
+    return {"pos_embed": sine_grid(config.width, cells, cells, cells)[None]}
+
+
 def config_of_original(header: Header) -> tuple[DiTConfig, dict[str, str]]:
     """From names and shapes of the original layout, and what was assumed.
 
-    The positions are stored there, and tell the size of the pictures. Raises Unreadable where
-    they are not a square.
+    The places are stored there, and tell the size of the pictures. Raises Unreadable where they
+    are not those of a square.
     """
     width, channels, patch, _ = header["x_embedder.proj.weight"].shape
     cells = header["pos_embed"].shape[1]
-    side = round(cells**0.5)
+    side = isqrt(cells)
     if side * side != cells:
-        raise Unreadable(f"A DiT of {cells} patches, which are no square, is not built here.")
+        raise Unreadable(f"A DiT of {cells} places, which are no square, is not built here.")
     depth, heads = _SIZES.get(width, (count_of(header, "blocks"), max(1, width // 64)))
     config = DiTConfig(
         in_channels=channels,
@@ -131,8 +141,9 @@ LAYOUTS = (
         ("",),
         config_of_original,
         original_rules,
-        (r"pos_embed",),  # sines, which are made anew
+        (r"pos_embed",),
         kind="dit",
+        made=places_of,
     ),
     Layout(
         "folder",

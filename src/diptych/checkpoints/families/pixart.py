@@ -7,12 +7,18 @@ from collections.abc import Iterator, Mapping
 from math import isqrt
 from typing import Any
 
-from diptych.checkpoints.families.config_json import PublishedConfig
+from torch import Tensor
+
+from diptych.checkpoints.families.config_json import PublishedConfig, count_of
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.layout import Layout, by_json, no_rules
 from diptych.checkpoints.rules import Rule
 from diptych.models.pixart import PIXART_SIGMA, PixArtConfig
+from diptych.nn.positions import sine_grid
 
+# Depth and heads of those that were published, by width: a file cut short does not pass for a
+# smaller one.
+_SIZES = {1152: (28, 16)}
 _FIRST_SIDE = 64  # of the latents that the places were first trained at
 _ENDS = {
     "pos_embed.proj": "x_embedder.proj", "proj_out": "final_layer.linear",
@@ -110,10 +116,18 @@ _BUILT: dict[str, tuple[Any, ...]] = {
 }
 
 
+def places_of(config: PixArtConfig) -> dict[str, Tensor]:
+    """What the original layout stores and we make anew."""
+    cells = config.side // config.patch_size
+    places = sine_grid(config.width, cells, cells, cells, config.interpolation)
+    return {"pos_embed": places[None]}
+
+
 def config_of_original(header: Header) -> tuple[PixArtConfig, dict[str, str]]:
     """From names and shapes of the original layout, and what was assumed. The places, where they
     are stored, tell the size of the pictures."""
     width, channels, patch, _ = header["x_embedder.proj.weight"].shape
+    depth, heads = _SIZES.get(width, (count_of(header, "blocks"), max(1, width // 64)))
     places, sizes = header.get("pos_embed"), "csize_embedder.mlp.0.weight" in header
     side = isqrt(places.shape[1]) * patch if places else PIXART_SIGMA.side
     config = PixArtConfig(
@@ -123,12 +137,12 @@ def config_of_original(header: Header) -> tuple[PixArtConfig, dict[str, str]]:
         side=side,
         interpolation=side / _FIRST_SIDE,
         width=width,
-        depth=PIXART_SIGMA.depth,
-        heads=PIXART_SIGMA.heads,
+        depth=depth,
+        heads=heads,
         context_width=header["y_embedder.y_proj.fc1.weight"].shape[1],
         sizes=sizes,
     )
-    assumed = {"heads": "16", "prediction": "eps"}
+    assumed = {"heads": str(heads), "prediction": "eps"}
     if not places:
         assumed["size"] = "1,024 pixels, for no places are stored"
     if not sizes:
@@ -147,6 +161,7 @@ LAYOUTS = (
         # Where a picture begins without words; guidance takes the empty text instead.
         (r"y_embedder\.y_embedding", r"pos_embed"),
         kind="pixart",
+        made=places_of,
     ),
     Layout(
         "folder",

@@ -15,6 +15,7 @@ from diptych.pipelines.flow_transformer_files import FLOW_FAMILIES, read_flow_tr
 from diptych.pipelines.painting import Painting
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.stable_diffusion_files import FAMILIES, need, read_stable_diffusion
+from diptych.pipelines.transformer_files import TRANSFORMERS, read_transformer
 
 Read = tuple[Painting, Sampling, tuple[LoadReport, ...]]
 Reader = Callable[[Path, Mapping[str, Found], torch.dtype, Report], Read]
@@ -24,6 +25,7 @@ _PAINTERS = ("unet", "transformer")
 READERS: dict[str, Reader] = {
     **dict.fromkeys(FAMILIES, read_stable_diffusion),
     **dict.fromkeys(FLOW_FAMILIES, read_flow_transformer),
+    **dict.fromkeys(TRANSFORMERS, read_transformer),
 }
 
 

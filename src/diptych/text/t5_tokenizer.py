@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from diptych.foundation.errors import NotFound, Unreadable
 from diptych.text.clip_bpe import Token
-from diptych.text.prompts import Part, Tokens
+from diptych.text.prompts import Part, Tokens, weight_of, whole_text
 from diptych.text.sentencepiece_model import sentencepiece_model
 
 if TYPE_CHECKING:
@@ -75,30 +75,17 @@ def t5_tokens(parts: Sequence[Part], tokenizer: T5Tokenizer, lengths: Sequence[i
     The text is cut into tokens as if it had no weights: a token has the weight of its first sign.
     A break is a space.
     """
-    text, weights = "", list[float]()
-    for part in parts:
-        if text and any(piece.text for piece in part):
-            text, weights = text + " ", [*weights, 1.0]
-        for piece in part:
-            text += piece.text
-            weights += [piece.weight] * len(piece.text)
+    text, weights = whole_text(parts)
     words = tokenizer.encode(text)
     length = next((one for one in sorted(lengths) if len(words) < one), max(lengths))
     kept, rest = words[: length - 1], words[length - 1 :]
     fill = length - 1 - len(kept)
-    told = [_weight(text, weights, word) for word in kept]
+    told = [weight_of(word, text, weights) for word in kept]
     return Tokens(
         ((*(word.number for word in kept), tokenizer.end, *[tokenizer.pad] * fill),),
         ((*told, 1.0, *[1.0] * fill),),
         text[rest[0].begin :].strip() if rest else "",
     )
-
-
-def _weight(text: str, weights: Sequence[float], word: Token) -> float:
-    """Of the first sign that is no space: spaces before a word belong to it."""
-    places = range(word.begin, word.stop)
-    first = next((i for i in places if not text[i].isspace()), word.begin)
-    return weights[first] if first < len(weights) else 1.0
 
 
 def _model_type(path: Path) -> str:

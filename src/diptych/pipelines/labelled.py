@@ -3,7 +3,7 @@ class, or its number."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -110,6 +110,9 @@ class LabelledNetworks:
     def first(self, noise: Tensor, sampling: Sampling, node: Node) -> Tensor:
         # A leading list leaves noise itself out, and was published with pure noise all the same.
         return noise if sampling.spacing == "leading" else noise * node.sigma
+
+    def key(self, one: Asked) -> Hashable:
+        return ()  # classes are all of one shape
 
     def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
         none = self.transformer.config.classes

@@ -3,7 +3,7 @@ they differ is data: a `Way`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.lumina2 import Lumina2
 from diptych.models.lumina_next import LuminaNext
 from diptych.models.pixart import PixArt
-from diptych.pipelines.painting import Asked, Request
+from diptych.pipelines.painting import Asked, Request, in_groups
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.unpadded import Manner, Reader, read
 
@@ -57,14 +57,14 @@ def _plain(
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """`share`: of the steps, from noise on, that are guided; `matched`: see `Guidance`; `channels`:
-    how many are guided, 0 for all."""
+    """`share`: of the steps, from noise on, that are guided; `matched` and `channels`: see
+    `Guidance`."""
 
     manner: Manner
     answer: Answer
     share: float = 1.0
     matched: bool = False
-    channels: int = 0
+    channels: int | None = None
 
 
 _SYSTEM = (
@@ -165,34 +165,27 @@ class WordedNetworks:
             guided = int(sampling.steps * self.way.share)
             interval = (nodes[guided - 1].sigma, inf) if guided else (inf, inf)
         free = classifier_free(sampling.guidance, interval)
-        return replace(free, matched=self.way.matched and bool(free.terms))
+        return replace(free, matched=self.way.matched, channels=self.way.channels)
 
     def first(self, noise: Tensor, sampling: Sampling, node: Node) -> Tensor:
         # A leading list leaves noise itself out, and was published with pure noise all the same.
         return noise if sampling.spacing == "leading" else noise * node.sigma
 
-    def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
-        out, words = torch.empty_like(x), [one.told.side(one.name) for one in asked]
-        lengths = [one.shape[1] for one in words]
-        # One call for each length, so that no row is padded.
-        for length in sorted(set(lengths)):
-            at = [i for i, other in enumerate(lengths) if other == length]
-            context = torch.cat([words[i] for i in at])
-            mask = context.new_ones(context.shape[:2], dtype=torch.bool)
-            size = torch.cat([asked[i].told.size for i in at])
-            said = self.way.answer(self.transformer, x[at], times[at], context, mask, size)
-            # Of more channels than the latent has, the rest is a variance, or nothing.
-            out[at] = self.preset.sign * said[:, : x.shape[1]]
-        return self._alike(out, asked) if self.way.channels else out
+    def key(self, one: Asked) -> Hashable:
+        """As many tokens: no row is padded."""
+        return one.told.side(one.name).shape[1]
 
-    def _alike(self, out: Tensor, asked: Sequence[Asked]) -> Tensor:
-        """Both passes say the same in the channels that are not guided."""
-        places = {(id(one.told), one.name): i for i, one in enumerate(asked)}
-        for (told, name), i in places.items():
-            other = places.get((told, "conditional"))
-            if name == "unconditional" and other is not None:
-                out[i, self.way.channels :] = out[other, self.way.channels :]
-        return out
+    def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
+        return in_groups(self.key, self._answer, x, times, asked)
+
+    def _answer(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
+        """The network's word where all words are of one length."""
+        context = torch.cat([one.told.side(one.name) for one in asked])
+        mask = context.new_ones(context.shape[:2], dtype=torch.bool)
+        size = torch.cat([one.told.size for one in asked])
+        said = self.way.answer(self.transformer, x, times, context, mask, size)
+        # Of more channels than the latent has, the rest is a variance, or nothing.
+        return self.preset.sign * said[:, : x.shape[1]]
 
     def encode(self, image: Tensor) -> Tensor:
         return self.vae.encode(image)

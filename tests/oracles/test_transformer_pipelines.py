@@ -43,6 +43,7 @@ from diptych.foundation.errors import InvalidValue, NotFound
 from diptych.models.dit import DiT
 from diptych.pipelines.labelled import LabelledNetworks
 from diptych.pipelines.painter_front import TextToImage
+from diptych.pipelines.tiles import Tiling
 from tests.tiny_gemma import learnt
 from tests.tiny_t5 import pieces
 
@@ -272,6 +273,19 @@ def test_rows_and_lengths_do_not_mix(made):
         for prompt, seed, picture in zip(prompts, [3, 4], together, strict=True):
             alone = np.asarray(model(prompt, seed=seed, steps=3)).astype(int)
             assert np.abs(alone - np.asarray(picture)).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["pixart-sigma", "lumina2", "dit"])
+def test_windows_are_of_whole_tokens(name: str, made):
+    model = TextToImage.load(str(made[name][1]))
+    asked: dict[str, Any] = {"prompt": "13", "seed": 3, "steps": 2}
+    one = np.asarray(model(**asked)).astype(int)
+    whole = np.asarray(model(**asked, tiling=Tiling(32, 4)))
+    assert np.abs(whole - one).max() <= 1
+    many = np.asarray(model(**asked, tiling=Tiling(6, 3)))
+    assert many.shape == one.shape and np.abs(many - one).max() > 1
+    with pytest.raises(InvalidValue, match=r"Windows of 5 x 5.*multiples of 2"):
+        model(**asked, tiling=Tiling(5, 2))
 
 
 def test_what_finds_no_room_is_told(made):

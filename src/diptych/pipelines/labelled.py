@@ -114,6 +114,15 @@ class LabelledNetworks:
     def key(self, one: Asked) -> Hashable:
         return ()  # classes are all of one shape
 
+    def part(self, told: Label, top: int, left: int, height: int, width: int) -> Label:
+        patch = self.transformer.config.patch_size
+        if height % patch or width % patch:
+            raise InvalidValue(
+                f"Windows of {width} x {height} cells part a token of this model.",
+                do=f"Choose multiples of {patch}.",
+            )
+        return told
+
     def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
         none = self.transformer.config.classes
         numbers = [one.told.number if one.name == "conditional" else none for one in asked]

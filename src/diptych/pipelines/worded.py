@@ -175,6 +175,15 @@ class WordedNetworks:
         """As many tokens: no row is padded."""
         return one.told.side(one.name).shape[1]
 
+    def part(self, told: Told, top: int, left: int, height: int, width: int) -> Told:
+        patch = self.transformer.config.patch_size
+        if height % patch or width % patch:
+            raise InvalidValue(
+                f"Windows of {width} x {height} cells part a token of this model.",
+                do=f"Choose multiples of {patch}.",
+            )
+        return told
+
     def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
         return in_groups(self.key, self._answer, x, times, asked)
 

@@ -55,8 +55,12 @@ FAMILIES: dict[str, Callable[[], dict[str, nn.Module]]] = {
 
 def tiny_networks(family: str = "sd1", seed: int = 0) -> dict[str, nn.Module]:
     """The components of a family with drawn weights, float32."""
+    return all_drawn(FAMILIES[family](), seed)
+
+
+def all_drawn(networks: dict[str, nn.Module], seed: int = 0) -> dict[str, nn.Module]:
+    """The networks, each with weights of its own."""
     generator = torch.Generator().manual_seed(seed)
-    networks = FAMILIES[family]()
     for network in networks.values():
         network.requires_grad_(False).eval()
         for name, parameter in network.named_parameters():

@@ -29,7 +29,8 @@ EXPECTED = {
     *("sd1", "sd2-base", "sd2-v", "sdxl", "sdxl-refiner", "sd-turbo", "sdxl-turbo"),
     *("sdxl-lightning", "sdxl-lightning-1", "lcm", "pixart-alpha", "pixart-sigma", "dit", "edm"),
     *("ddpm", "sd3", "sd3.5-medium", "sd3.5-large", "sd3.5-large-turbo", "flux-dev"),
-    *("flux-schnell", "flux2", "lumina-next", "lumina2", "sana", "diptych-flow"),
+    *("flux-schnell", "flux-fill", "flux-control", "flux2", "lumina-next", "lumina2", "sana"),
+    "diptych-flow",
 }
 
 
@@ -98,7 +99,7 @@ def test_the_families_are_there_and_no_other_is():
 
 def test_a_size_is_asked_for_where_it_matters_and_only_there():
     for name, preset in PRESETS.items():
-        if name in ("flux-dev", "flux2"):
+        if name in ("flux-dev", "flux-fill", "flux-control", "flux2"):
             for tokens in (None, 0):
                 with pytest.raises(InvalidValue, match="size") as refusal:
                     preset.nodes(tokens=tokens)

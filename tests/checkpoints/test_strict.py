@@ -26,6 +26,7 @@ from diptych.checkpoints.rules import (
     Rule,
     ours_of,
     plan_of,
+    shape_of,
     stored_of,
 )
 from diptych.checkpoints.write import write_single_file
@@ -33,9 +34,14 @@ from diptych.foundation.errors import InvalidValue, Unreadable
 from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
 from diptych.models.controlnet import ControlNet, ControlNetConfig
 from diptych.models.controlnet_union import ControlNetUnion, ControlNetUnionConfig
+from diptych.models.flux import Flux
 from diptych.models.ip_adapter import IPAdapter, IPAdapterConfig
+from diptych.models.sd3 import SD3
 from diptych.models.t2i_adapter import T2IAdapter, T2IAdapterConfig
+from diptych.models.t5_encoder import T5Encoder
+from tests.tiny_flow import FLUX, SD3_TINY, T5
 from tests.tiny_stable_diffusion import FAMILIES, tiny_file, tiny_networks
+from tests.tiny_transformers import one_of_each
 
 Tensors = dict[str, Tensor]
 SOME = "model.diffusion_model.out.0.weight"
@@ -86,6 +92,10 @@ FULL = """
 import resource
 from pathlib import Path
 from diptych.checkpoints.write import write_single_file
+from diptych.models.flux import Flux
+from diptych.models.sd3 import SD3
+from diptych.models.t5_encoder import T5Encoder
+from tests.tiny_flow import FLUX, SD3_TINY, T5
 from tests.tiny_stable_diffusion import tiny_networks
 networks = tiny_networks()
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -273,9 +283,9 @@ def test_a_file_is_of_one_family(tmp_path: Path):
 
 
 UNBUILT = {
-    "FLUX": "double_blocks.0.img_attn.qkv.weight",
-    "Stable Diffusion 3": "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight",
-    "PixArt": "adaln_single.linear.weight",
+    "Chroma": "model.diffusion_model.distilled_guidance_layer.in_proj.weight",
+    "FLUX.2": "double_stream_modulation_img.lin.weight",
+    "Z-Image": "layers.0.adaLN_modulation.0.weight",
     "an adapter": "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
 }
 
@@ -298,16 +308,22 @@ def test_what_nobody_knows_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("op", [SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES])
-@pytest.mark.parametrize("parts", [1, 3])
-def test_a_rule_goes_both_ways(op: str, parts: int):
-    names = [f"x.{k}.weight" for k in range(parts)]
-    rules = [Rule(f"x.{k}.weight", "y.w", op, k, parts) for k in range(parts)]
-    ours = {name: torch.randn(6, 4) for name in names}
+@pytest.mark.parametrize("shares", [(1,), (1, 1, 1), (1, 1, 1, 4), (3, 1)])
+def test_a_rule_goes_both_ways(op: str, shares: tuple[int, ...]):
+    names, parts = [f"x.{k}.weight" for k in range(len(shares))], len(shares)
+    said = shares if len(set(shares)) > 1 else ()
+    rules = [Rule(name, "y.w", op, k, parts, shares=said) for k, name in enumerate(names)]
+    # Transposed, rows are what shares are of as the file has them.
+    sizes = [(4, 6 * s) if op == TRANSPOSE else (6 * s, 4) for s in shares]
+    ours = {name: torch.randn(size) for name, size in zip(names, sizes, strict=True)}
     plan = plan_of(rules, names, "p.")
     stored = stored_of(plan, ours)
     assert stored.keys() == {"p.y.w"}
+    whole = (6 * sum(shares), 4)
     for take in plan:
         assert torch.equal(ours_of(take, stored["p.y.w"]), ours[take.ours])
+        assert shape_of(take, tuple(ours[take.ours].shape)) == whole
+        assert stored["p.y.w"].shape[:2] == whole
 
 
 def test_no_two_of_our_tensors_lie_in_one_place():
@@ -317,9 +333,19 @@ def test_no_two_of_our_tensors_lie_in_one_place():
         "t2i_adapter": T2IAdapter(T2IAdapterConfig.tiny()),
         "ip_adapter": IPAdapter(IPAdapterConfig.tiny()),
         "image_encoder": CLIPVision(CLIPVisionConfig.tiny()),
+        "flux": Flux(FLUX),
+        "sd3": SD3(SD3_TINY),
+        "t5": T5Encoder(T5),
+        **one_of_each(),
     }
     for layout in LAYOUTS:
-        network = networks[layout.component]
+        network = networks[layout.kind or layout.component]
         plan = plan_of(layout.rules(network.config), network.state_dict())
-        places = [(take.theirs, take.rule.part) for take in plan]
+        places = [
+            (place, take.rule.part)
+            for take in plan
+            for place in (take.theirs, *take.also)
+            # The words of Lumina-Next are looked at with the patches' own query.
+            if not (layout.kind == "lumina-next" and ".attn2." in take.ours)
+        ]
         assert len(set(places)) == len(places)

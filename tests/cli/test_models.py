@@ -14,7 +14,9 @@ from diptych.imaging.recipe import recipe_of
 from diptych.models.table import MODELS
 from diptych.pipelines.reference import SHIPPED
 from diptych.recipes.table import RECIPES, recipe_class
+from tests.tiny_flow import tiny_flow_file
 from tests.tiny_stable_diffusion import tiny_file
+from tests.tiny_t5 import spiece_folder
 
 TABLES = {"shipped": SHIPPED, "networks": MODELS, "recipes": RECIPES}
 
@@ -115,3 +117,23 @@ def test_a_single_file_paints(single: Path, tmp_path: Path, capsys):
     assert "flow" in capsys.readouterr().err
     assert entry([*asked, "--size", "32x24", "--solver", "unipc", "--spacing", "karras",
                   "-o", str(b)]) == 0  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "tokenizer", "shift"), [("flux-dev", "tokenizer_2", None), ("sd3", "tokenizer_3", 3)]
+)
+def test_a_single_file_with_t5_paints(
+    family: str, tokenizer: str, shift: float | None, tmp_path: Path, capsys
+):
+    single = tiny_flow_file(tmp_path / "whole.safetensors", family)
+    a, b = tmp_path / "a.png", tmp_path / "b.png"
+    asked = ["generate", "a (red:1.3) cat", "--model", str(single), "--steps", "2"]
+    assert entry([*asked, "-o", str(a)]) == 3
+    assert f"spiece.model of the published '{tokenizer}'" in capsys.readouterr().err
+    spiece_folder(tmp_path / tokenizer)
+    assert entry([*asked, "--size", "32x24", "-o", str(a)]) == 0
+    assert recipe_of(a).shift == shift and recipe_of(a).solver == "euler"
+    assert entry(["generate", "--like", str(a), "--model", str(single), "-o", str(b)]) == 0
+    assert a.read_bytes() == b.read_bytes()
+    assert entry(["models", "inspect", str(single)]) == 0
+    assert f"transformer: {family}, layout original" in capsys.readouterr().out

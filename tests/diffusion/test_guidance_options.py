@@ -42,6 +42,30 @@ def test_rescaling_keeps_the_spread_of_the_conditional():
     assert torch.equal(one(replace(classifier_free(1.0), rescale=0.7), network), C)
 
 
+def test_lengths_are_those_of_the_conditional():
+    network, g = Said(conditional=C, unconditional=U), U + 7.5 * (C - U)
+    out = one(replace(classifier_free(7.5), matched=True), network)
+    torch.testing.assert_close(out.norm(dim=-1), C.norm(dim=-1))
+    assert torch.nn.functional.cosine_similarity(out, g, dim=-1).min() == pytest.approx(1.0)
+    same = Said(conditional=0 * C, unconditional=0 * U)
+    assert torch.equal(one(replace(classifier_free(2.0), matched=True), same), 0 * C)
+    assert torch.equal(one(replace(classifier_free(1.0), matched=True), network), C)
+
+
+def test_the_first_channels_alone_are_guided():
+    network = Said(conditional=C, unconditional=U)
+    g = one(classifier_free(3.0), network)
+    out = one(replace(classifier_free(3.0), channels=1), network)
+    assert torch.equal(out[:1], g[:1]) and torch.equal(out[1:], C[1:])
+    # Without a weight of its own the conditional is still what the others say.
+    out = one(replace(classifier_free(0.0), channels=1), network)
+    torch.testing.assert_close(out[:1], U[:1])
+    assert torch.equal(out[1:], C[1:])
+    for options in ({"channels": 1}, {"matched": True}):
+        with pytest.raises(InvalidValue, match="upon the conditional"):
+            Guidance(**options)
+
+
 def test_thresholding_leaves_small_values_alone_and_divides_large_ones_by_one_number():
     row = Guidance(threshold=0.9)
     large, most = 3 * C, torch.quantile((3 * C).abs().flatten(), 0.9)

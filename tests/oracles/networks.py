@@ -5,13 +5,16 @@ Fresh networks are blind (scales of 1, biases and gates of 0), so everything is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import log
 from typing import Any, TypeVar
 
 import torch
+from pytest import MonkeyPatch
 from torch import Tensor, nn
 
+_NORMS = nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -25,8 +28,12 @@ def randomized(network: Module, seed: int = 0) -> Module:
     """The network in float64: matrices N(0, 1 / fan in), vectors N(0, .3), the scales of norms
     around 1."""
     network.double().eval()
-    norms = [m for m in network.modules() if isinstance(m, nn.GroupNorm | nn.LayerNorm)]
-    scales = {id(norm.weight) for norm in norms}
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, _NORMS) or type(module).__name__.endswith("RMSNorm")
+    ]
+    scales = {id(norm.weight) for norm in norms if norm.weight is not None}
     with torch.no_grad():
         for number, parameter in enumerate(network.parameters()):
             values = drawn(*parameter.shape, seed=1000 * seed + number)
@@ -56,6 +63,37 @@ class ExactTimes(nn.Module):
         powers = torch.arange(half, dtype=torch.float64) / (half - self.shift)
         angles = t.double()[:, None] * torch.exp(-log(1e4) * powers)
         return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class ExactRMSNorm(nn.Module):
+    """Their norm, whose variance they take in float32, in float64."""
+
+    def __init__(self, theirs: nn.Module):
+        super().__init__()
+        self.weight, self.eps = theirs.weight, theirs.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+def replaced(network: nn.Module, kind: type[nn.Module], by: Callable[[Any], nn.Module]) -> None:
+    """Put others in the place of all modules of a kind."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, kind):
+                setattr(parent, name, by(child))
+
+
+@contextmanager
+def widened() -> Iterator[None]:
+    """Where they say `.float()`, or ask a softmax for float32, float64 stays float64."""
+    softmax = torch.nn.functional.softmax
+    with MonkeyPatch.context() as patch:
+        patch.setattr(Tensor, "float", Tensor.double)
+        patch.setattr(
+            torch.nn.functional, "softmax", lambda x, dim, dtype=None: softmax(x.double(), dim=dim)
+        )
+        yield
 
 
 def apart(ours: Tensor, theirs: Tensor) -> float:
@@ -92,3 +130,12 @@ def gradients_apart(
         wanted = [own, *(network.get_parameter(name) for name in weights)]
         found.append(gradients(lambda network=network, own=own: run(network, own), wanted))
     return all_apart(*found)
+
+
+def exact_norms(network: Module, epsilon: float = 1e-6) -> Module:
+    """Their RMS norms, which take the mean of squares in float32, in the type of the input."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if type(child).__name__ in ("RMSNorm", "T5LayerNorm") and type(child) is not nn.RMSNorm:
+                setattr(parent, name, nn.RMSNorm(len(child.weight), eps=epsilon))
+    return network

@@ -71,7 +71,7 @@ def account(
     `shapes`: of our tensors; `header`: what the file holds for this component.
     """
     # What several of ours are part of is judged once.
-    wanted_names = {take.theirs: take for take in plan}
+    wanted_names = {name: take for take in plan for name in (take.theirs, *take.also)}
     missing = [name for name in wanted_names if name not in header]
     left = [name for name in header if name not in wanted_names]
     problems = named("missing", missing, "is missing", left)

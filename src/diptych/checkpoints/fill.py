@@ -36,7 +36,8 @@ def fill(
     """Assign every tensor of the plan; afterwards no parameter is on the meta device.
 
     `dtype` for floating-point tensors, None for what the file has. The network is left in
-    evaluation mode, without gradients. Raises Unreadable for a tensor that is not finite.
+    evaluation mode, without gradients. Raises Unreadable for a tensor that is not finite, and for
+    one that is stored twice and is not the same.
     """
     state: dict[str, Tensor] = {}
     read: dict[str, Tensor] = {}  # what several of ours are part of is read once
@@ -46,6 +47,13 @@ def fill(
         for done, take in enumerate(plan, 1):
             if take.theirs not in read:
                 read[take.theirs] = _read(files, opened, take.theirs, header[take.theirs], dtype)
+            for name in take.also:
+                again = _read(files, opened, name, header[name], dtype)
+                if not torch.equal(again, read[take.theirs]):
+                    raise Unreadable(
+                        f"{name!r} and {take.theirs!r} are one tensor stored twice, and differ.",
+                        do="The file is damaged, or its blocks were trained apart.",
+                    )
             state[take.ours] = ours_of(take, read[take.theirs])
             left[take.theirs] -= 1
             if not left[take.theirs]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.rules import Rule
@@ -15,18 +15,30 @@ from diptych.foundation.errors import Unreadable
 Known = tuple[Any, dict[str, str]]  # a config, and what was assumed for it
 
 
+def _of_any(config: Any) -> str:
+    return "any"
+
+
+def _none_made(config: Any) -> dict[str, Tensor]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Kind:
-    """A component: its network, and its config from a folder's config.json."""
+    """A component: its network, its config from a folder's config.json, and the family that a
+    config tells, if it does."""
 
     build: Callable[[Any], nn.Module]
     of_json: Callable[[Mapping[str, Any]], Any]
+    family: Callable[[Any], str] = _of_any
 
 
 @dataclass(frozen=True)
 class Layout:
     """`marks`: names without which a header is not in this layout. `prefixes`: where the component
-    may begin in a file. `config`: from names and shapes below the prefix, `rules`: for it."""
+    may begin in a file. `config`: from names and shapes below the prefix, `rules`: for it.
+    `kind`: a name of `KINDS` where it is not the component's: families call different networks
+    alike. `made`: what it stores and our networks make anew, so that others can read it."""
 
     name: str
     component: str
@@ -35,6 +47,8 @@ class Layout:
     config: Callable[[Header], Known]
     rules: Callable[[Any], Sequence[Rule]]
     ignorable: tuple[str, ...] = ()
+    kind: str = ""
+    made: Callable[[Any], dict[str, Tensor]] = _none_made
 
 
 @dataclass(frozen=True)

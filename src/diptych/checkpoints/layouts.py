@@ -9,20 +9,51 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from diptych.checkpoints.families import clip_text, controls, sd_unet, sd_vae
+from diptych.checkpoints.families import (
+    clip_text,
+    controls,
+    dit,
+    flux,
+    gemma,
+    lumina,
+    pixart,
+    sd3,
+    sd_unet,
+    sd_vae,
+    t5,
+    unet_adm,
+)
 from diptych.checkpoints.families.scheduler import V_MARK, ZERO_TERMINAL_MARK
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.layout import Kind, Known, Layout, Part, by_json, no_rules
 from diptych.foundation.errors import Unreadable
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.clip_text import CLIPText
+from diptych.models.dit import DiT
+from diptych.models.flux import Flux
+from diptych.models.gemma_encoder import GemmaEncoder
+from diptych.models.lumina2 import Lumina2
+from diptych.models.lumina_next import LuminaNext
+from diptych.models.pixart import PixArt
+from diptych.models.sd3 import SD3
+from diptych.models.t5_encoder import T5Encoder
 from diptych.models.unet import UNet
+from diptych.models.unet_adm import UNetADM
 
 _OPENCLIP = ("token_embedding.weight", "ln_final.weight")
 # CLIP's own: the number that ends a text. A folder's tokenizer may say another.
 EOS = 49407
 KINDS: dict[str, Kind] = {
-    "unet": Kind(UNet, sd_unet.config_of_json),
+    "dit": Kind(DiT, dit.config_of_json, lambda config: "dit"),
+    "flux": Kind(Flux, flux.config_of_json, flux.family_of),
+    "gemma": Kind(GemmaEncoder, gemma.config_of_json),
+    "lumina2": Kind(Lumina2, lumina.lumina2_of_json, lambda config: "lumina2"),
+    "lumina-next": Kind(LuminaNext, lumina.next_of_json, lambda config: "lumina-next"),
+    "pixart": Kind(PixArt, pixart.config_of_json, pixart.family_of),
+    "sd3": Kind(SD3, sd3.config_of_json, sd3.family_of),
+    "t5": Kind(T5Encoder, t5.config_of_json),
+    "unet-adm": Kind(UNetADM, unet_adm.config_of_json, unet_adm.family_of),
+    "unet": Kind(UNet, sd_unet.config_of_json, sd_unet.family_of),
     "vae": Kind(AutoencoderSD, sd_vae.config_of_json),
     "text_encoder": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     "text_encoder_2": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
@@ -100,9 +131,12 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     *_texts(
         "text_encoder",
-        ("cond_stage_model.transformer.", "conditioner.embedders.0.transformer.", ""),
+        (
+            "cond_stage_model.transformer.", "conditioner.embedders.0.transformer.",
+            "text_encoders.clip_l.transformer.", "",
+        ),
     ),
-    *_texts("text_encoder_2", ("",)),
+    *_texts("text_encoder_2", ("text_encoders.clip_g.transformer.", "")),
     Layout(
         "OpenCLIP",
         "text_encoder",
@@ -123,26 +157,40 @@ LAYOUTS: tuple[Layout, ...] = (
         lambda config: clip_text.openclip_rules(config.depth),
         (r"logit_scale",),
     ),
+    *dit.LAYOUTS,
+    *flux.LAYOUTS,
+    *gemma.LAYOUTS,
+    *lumina.LAYOUTS,
+    *pixart.LAYOUTS,
+    *sd3.LAYOUTS,
+    *t5.LAYOUTS,
+    *unet_adm.LAYOUTS,
 )  # fmt: skip
+
+# The components that a folder may have.
+COMPONENTS = frozenset(layout.component for layout in LAYOUTS)
+
+
+def kind_of(layout: Layout) -> Kind:
+    """What a layout's tensors are put into."""
+    return KINDS[layout.kind or layout.component]
+
 
 # Names that stand in whole-model files beside the components, and say nothing that is used.
 IGNORABLE = (
     r"model_ema\..*", r".*num_batches_tracked", r"(log_one_minus_)?alphas_cumprod(_prev)?",
     r"betas", r"(sqrt|log|posterior)_.*", r"lvlb_weights", r"scale_factor",
-    r"denoiser\.sigmas",
+    r"denoiser\.sigmas", r"text_encoders\.\w+\.logit_scale",
 )  # fmt: skip
 # Names that are a word and hold nothing.
 MARKS = (V_MARK, ZERO_TERMINAL_MARK)
 
 # Known by one name, and not built here yet.
 _UNBUILT: dict[str, str] = {
-    "double_blocks.0.img_attn.qkv.weight": "FLUX",
-    "single_transformer_blocks.0.attn.to_q.weight": "FLUX",
-    "joint_blocks.0.x_block.attn.qkv.weight": "Stable Diffusion 3",
-    "transformer_blocks.0.attn.add_q_proj.weight": "Stable Diffusion 3",
-    "cap_embedder.0.weight": "Lumina",
-    "adaln_single.linear.weight": "PixArt",
-    "y_embedder.embedding_table.weight": "DiT",
+    "distilled_guidance_layer.in_proj.weight": "Chroma",
+    "double_stream_modulation_img.lin.weight": "FLUX.2",
+    "double_stream_modulation_img.linear.weight": "FLUX.2",
+    "layers.0.adaLN_modulation.0.weight": "Z-Image",
 }
 _MARKS_OF_ADAPTERS = ("lora_", "hada_", "lokr_", "dora_scale", ".lora_A.", "emb_params")
 
@@ -173,7 +221,7 @@ def parts_of(
             if content is None:
                 config, assumed = _config(layout, below)
             else:
-                config, assumed = KINDS[layout.component].of_json(content), {}
+                config, assumed = kind_of(layout).of_json(content), {}
             mine = {name: one for name, one in left.items() if name.startswith(prefix)}
             parts.append(Part(layout.component, layout, prefix, mine, config, assumed))
             left = {name: one for name, one in left.items() if name not in mine}
@@ -182,7 +230,7 @@ def parts_of(
         some = ", ".join(sorted(header)[:3])
         raise Unreadable(
             f"No family is known by these {len(header)} tensors: {some}, ...",
-            do="Known are Stable Diffusion's U-Net, its autoencoder and CLIP's text encoder.",
+            do="docs/checkpoints.md lists what is known.",
         )
     return parts, left
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,11 +17,11 @@ from diptych.checkpoints.fill import fill
 from diptych.checkpoints.folder import read_json
 from diptych.checkpoints.header import Header, files_of, header_of
 from diptych.checkpoints.layout import Part
-from diptych.checkpoints.layouts import IGNORABLE, KINDS, MARKS, parts_of
+from diptych.checkpoints.layouts import COMPONENTS, IGNORABLE, MARKS, kind_of, parts_of
 from diptych.checkpoints.rules import Take, nearest, plan_of
 from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
 from diptych.foundation.progress import Report, silent
-from diptych.models.autoencoder_sd import SDXL_VAE
+from diptych.models.autoencoder_sd import FLUX_VAE, SD3_VAE, SDXL_VAE
 from diptych.models.unet import UNetConfig
 
 
@@ -73,7 +72,7 @@ def _of_pipeline(path: Path, variant: str) -> list[Found]:
     for name, said in listed.items():
         if name.startswith("_") or not isinstance(said, list) or said == [None, None]:
             continue
-        if name in KINDS:
+        if name in COMPONENTS:
             found += _of_folder(path / name, variant, name)
         elif name in _LEFT_OUT:
             left_out.append(f"{name}/")
@@ -99,23 +98,31 @@ def _of_folder(path: Path, variant: str, component: str = "") -> list[Found]:
     return _with_strangers([_accounted(part) for part in parts], left)
 
 
-# What an autoencoder's latents are multiplied by stands in no file, and its shapes are all alike.
-_SCALES = {"sdxl": SDXL_VAE.scale, "sdxl-refiner": SDXL_VAE.scale}
+# What an autoencoder's latents are moved and multiplied by stands in no file, and its shapes are
+# all alike. By the first word of a family.
+_SCALED = {
+    "sdxl": SDXL_VAE, "sdxl-refiner": SDXL_VAE, "sd3": SD3_VAE, "sd3.5": SD3_VAE, "flux": FLUX_VAE
+}  # fmt: skip
 
 
 def _of_file(path: Path) -> list[Found]:
     parts, left = parts_of(header_of(path))
     marks = [mark for mark in MARKS if mark in left]
-    families = [family_of(part.config) for part in parts if part.component == "unet"]
-    found = [_accounted(_settled(part, families[0] if families else "", marks)) for part in parts]
+    named = [kind_of(part.layout).family(part.config) for part in parts]
+    family = next((name for name in named if name != "any"), "")
+    found = [_accounted(_settled(part, family, marks)) for part in parts]
     return _with_strangers(found, {k: v for k, v in left.items() if k not in marks})
 
 
 def _settled(part: Part, family: str, marks: list[str]) -> Part:
     """A part of one file, with what the rest of that file says of it."""
-    if part.component == "vae" and family in _SCALES:
-        config = replace(part.config, scale=_SCALES[family])
-        return replace(part, config=config, assumed=part.assumed | {"scale": f"{config.scale:g}"})
+    scaled = _SCALED.get(family) or _SCALED.get(family.split("-")[0])
+    if part.component == "vae" and scaled is not None:
+        config = replace(part.config, scale=scaled.scale, shift=scaled.shift)
+        said = f"{config.scale:g}" + (f", shift {config.shift:g}" if config.shift else "")
+        return replace(part, config=config, assumed=part.assumed | {"scale": said})
+    if part.component == "text_encoder_3" and family.startswith("flux"):
+        return replace(part, component="text_encoder_2")  # as FLUX's folders call it
     if part.component == "unet" and V_MARK in marks:
         said = f"v, for there is {' and '.join(marks)}"
         return replace(part, assumed=part.assumed | {"prediction": said})
@@ -124,7 +131,7 @@ def _settled(part: Part, family: str, marks: list[str]) -> Part:
 
 def _accounted(part: Part) -> Found:
     with torch.device("meta"):
-        network = KINDS[part.component].build(part.config)
+        network = kind_of(part.layout).build(part.config)
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     plan = plan_of(part.layout.rules(part.config), shapes, part.prefix)
     ignorable = [re.escape(part.prefix) + pattern for pattern in part.layout.ignorable]
@@ -132,7 +139,7 @@ def _accounted(part: Part) -> Found:
     wrong = {problem.name for problem in problems if problem.kind != "unused"}
     report = LoadReport(
         component=part.component,
-        family=_family(part.config),
+        family=_family(part),
         layout=part.layout.name,
         parameters=sum(tensor.numel() for tensor in network.parameters()),
         dtypes=tuple(sorted({one.dtype for one in part.header.values()})),
@@ -145,16 +152,16 @@ def _accounted(part: Part) -> Found:
     return Found(part, network, plan, report)
 
 
-def _family(config: Any) -> str:
-    """Of the U-Net, or of the one that a network belongs to; `any` where that does not matter."""
-    while not isinstance(config, UNetConfig):
-        for name in ("unet", "control"):
-            if hasattr(config, name):
-                config = getattr(config, name)
-                break
-        else:
+def _family(part: Part) -> str:
+    """As the network tells it, or that of the U-Net it belongs to; `any` where that does not
+    matter."""
+    told, config = kind_of(part.layout).family(part.config), part.config
+    while told == "any" and not isinstance(config, UNetConfig):
+        inner = getattr(config, "unet", None) or getattr(config, "control", None)
+        if inner is None:
             return _OF_WIDTH.get(getattr(config, "context_width", 0), "any")
-    return family_of(config)
+        config = inner
+    return family_of(config) if told == "any" else told
 
 
 # Of words, which are told apart by nothing else.

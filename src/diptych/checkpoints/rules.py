@@ -13,6 +13,8 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor
 
+from diptych.foundation.errors import InvalidValue
+
 # What is done to a stored tensor to make it ours. Each has its way back in `stored_of`.
 SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES = "same", "squeeze", "transpose", "swap_halves"
 
@@ -21,22 +23,32 @@ SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES = "same", "squeeze", "transpose", "swap_ha
 class Rule:
     """`ours` and `theirs` are prefixes of names, or whole names. `op`: how a tensor is turned:
     `squeeze` a 1x1 convolution to a matrix, `transpose`, `swap_halves` of its rows. `part` k of
-    `parts`: ours is the k-th of equal shares of their rows, as q, k and v of one matrix."""
+    `parts`: ours is the k-th of equal shares of their rows, as q, k and v of one matrix; `shares`:
+    where they are not equal, how they relate. `also`: further prefixes where the same tensor is
+    stored once more."""
 
     ours: str
     theirs: str
     op: str = SAME
     part: int = 0
     parts: int = 1
+    also: tuple[str, ...] = ()
+    shares: tuple[int, ...] = ()
+
+    def share(self) -> tuple[int, int, int]:
+        """Which of their rows are ours, in units: from, how many, of how many."""
+        shares = self.shares or (1,) * self.parts
+        return sum(shares[: self.part]), shares[self.part], sum(shares)
 
 
 @dataclass(frozen=True)
 class Take:
-    """Our tensor `ours` is the stored tensor `theirs`, turned by `rule`."""
+    """Our tensor `ours` is the stored tensor `theirs`, turned by `rule`, and each of `also`."""
 
     ours: str
     theirs: str
     rule: Rule
+    also: tuple[str, ...] = ()
 
 
 def plan_of(rules: Sequence[Rule], names: Iterable[str], prefix: str = "") -> list[Take]:
@@ -48,7 +60,10 @@ def plan_of(rules: Sequence[Rule], names: Iterable[str], prefix: str = "") -> li
     plan = []
     for name in names:
         rule = next((rule for rule in by_length if name.startswith(rule.ours)), Rule("", ""))
-        plan.append(Take(name, prefix + rule.theirs + name.removeprefix(rule.ours), rule))
+        places = [
+            prefix + theirs + name.removeprefix(rule.ours) for theirs in (rule.theirs, *rule.also)
+        ]
+        plan.append(Take(name, places[0], rule, tuple(places[1:])))
     return plan
 
 
@@ -57,13 +72,16 @@ def shape_of(take: Take, shape: tuple[int, ...]) -> tuple[int, ...]:
     the end is optional under `squeeze`."""
     if take.rule.op == TRANSPOSE:
         shape = (*shape[:-2], shape[-1], shape[-2])
-    return (shape[0] * take.rule.parts, *shape[1:]) if take.rule.parts > 1 else shape
+    _, mine, all_of_them = take.rule.share()
+    return (shape[0] * all_of_them // mine, *shape[1:]) if shape else shape
 
 
 def ours_of(take: Take, stored: Tensor) -> Tensor:
     """A stored tensor made ours: a view of it where that is possible."""
     if take.rule.parts > 1:
-        stored = stored.chunk(take.rule.parts)[take.rule.part]
+        before, mine, all_of_them = take.rule.share()
+        unit = len(stored) // all_of_them
+        stored = stored[before * unit : (before + mine) * unit]
     if take.rule.op == SQUEEZE:
         return stored.flatten(1) if stored.ndim == 4 else stored
     if take.rule.op == TRANSPOSE:
@@ -74,7 +92,8 @@ def ours_of(take: Take, stored: Tensor) -> Tensor:
 
 
 def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All of our tensors as the layout stores them: `ours_of` undone."""
+    """All of our tensors as the layout stores them: `ours_of` undone. Raises InvalidValue where
+    the layout has one tensor for two of ours that are not the same."""
     parts: dict[str, dict[int, Tensor]] = {}
     for take in plan:
         tensor = ours[take.ours]
@@ -84,7 +103,14 @@ def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Ten
             tensor = tensor.mT
         elif take.rule.op == SWAP_HALVES:
             tensor = torch.cat(tensor.chunk(2)[::-1])
-        parts.setdefault(take.theirs, {})[take.rule.part] = tensor
+        for place in (take.theirs, *take.also):
+            there = parts.setdefault(place, {}).setdefault(take.rule.part, tensor)
+            if there is not tensor and not torch.equal(there, tensor):
+                raise InvalidValue(
+                    f"{take.ours!r} and another are one tensor, {place!r}, in this layout, and "
+                    "differ here.",
+                    do="Write a folder.",
+                )
     return {
         name: torch.cat([found[k] for k in sorted(found)]) if len(found) > 1 else found[0]
         for name, found in ((name, found) for name, found in parts.items())

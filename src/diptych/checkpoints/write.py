@@ -9,19 +9,21 @@ import torch
 from torch import nn
 
 from diptych.checkpoints.families.scheduler import V_MARK
-from diptych.checkpoints.families.sd_unet import family_of
 from diptych.checkpoints.folder import save_tensors
 from diptych.checkpoints.layout import Layout
-from diptych.checkpoints.layouts import LAYOUTS
+from diptych.checkpoints.layouts import KINDS, LAYOUTS, kind_of
 from diptych.checkpoints.rules import Take, plan_of, stored_of
 from diptych.foundation.errors import InvalidValue
-from diptych.models.unet import UNet
 
 # Of each component the layout of whole-model files, and where it begins there.
 _Places = dict[str, tuple[str, str]]
 _EACH: _Places = {
     "unet": ("original", "model.diffusion_model."),
     "vae": ("original", "first_stage_model."),
+}
+_JOINT: _Places = {
+    "transformer": ("original", "model.diffusion_model."),
+    "text_encoder": ("with text_model", "text_encoders.clip_l.transformer."),
 }
 _WHOLE: dict[str, _Places] = {
     "sd1": _EACH | {"text_encoder": ("with text_model", "cond_stage_model.transformer.")},
@@ -32,7 +34,26 @@ _WHOLE: dict[str, _Places] = {
         "text_encoder_2": ("OpenCLIP", "conditioner.embedders.1.model."),
     },
     "sdxl-refiner": _EACH | {"text_encoder_2": ("OpenCLIP", "conditioner.embedders.0.model.")},
+    "sd3": _JOINT
+    | {
+        "vae": ("original", "first_stage_model."),
+        "text_encoder_2": ("with text_model", "text_encoders.clip_g.transformer."),
+        "text_encoder_3": ("T5", "text_encoders.t5xxl.transformer."),
+    },
+    "flux": _JOINT
+    | {
+        "vae": ("original", "vae."),
+        "text_encoder_2": ("T5", "text_encoders.t5xxl.transformer."),
+    },
+} | {
+    # As they were published: the transformer in a file of its own.
+    name: {"transformer": ("original", "")}
+    for name in ("flux-alone", "dit", "lumina2", "lumina-next", "pixart-alpha", "pixart-sigma")
 }
+# Families whose files are alike.
+_ALIKE = {"sd3.5-medium": "sd3", "sd3.5-large": "sd3"} | dict.fromkeys(
+    ("flux-dev", "flux-schnell", "flux-fill", "flux-control"), "flux"
+)
 
 
 def write_single_file(
@@ -43,15 +64,19 @@ def write_single_file(
     family: str = "",
     prediction: str = "eps",
 ) -> Path:
-    """`networks`: components by name (`unet`, `vae`, `text_encoder`, `text_encoder_2`), one or
-    all. `dtype` for floating-point tensors, None for what they have. `family`: where there is no
-    U-Net to tell it. `prediction`: `v` is told by a mark. Written whole or not at all.
+    """`networks`: components by name (`unet` or `transformer`, `vae`, `text_encoder`, ...), one or
+    all. `dtype` for floating-point tensors, None for what they have. `family`: where none of them
+    tells it. `prediction`: `v` is told by a mark. Written whole or not at all.
 
     Raises InvalidValue for a component that has no place in such a file, NotWritten.
     """
     tensors = {V_MARK: torch.empty(0)} if prediction == "v" else {}
+    places = _places(networks, family)
     for name, plan in plans_of(networks, family).items():
-        for key, tensor in stored_of(plan, networks[name].state_dict()).items():
+        layout, prefix = _layout(name, places[name][0], networks[name]), places[name][1]
+        made = layout.made(networks[name].config)
+        stored = stored_of(plan, networks[name].state_dict())
+        for key, tensor in (stored | {prefix + key: made[key] for key in made}).items():
             kind = dtype if dtype and tensor.is_floating_point() else tensor.dtype
             tensors[key] = tensor.detach().to(kind).contiguous()
     return save_tensors(path, tensors, {"format": "pt"})
@@ -64,20 +89,29 @@ def plans_of(networks: Mapping[str, nn.Module], family: str = "") -> dict[str, l
         if name not in places:
             known = ", ".join(places)
             raise InvalidValue(f"{name!r} has no place in one file.", do=f"Known: {known}.")
-        layout, prefix = _layout(name, places[name][0]), places[name][1]
+        layout, prefix = _layout(name, places[name][0], network), places[name][1]
         plans[name] = plan_of(layout.rules(network.config), network.state_dict(), prefix)
     return plans
 
 
 def _places(networks: Mapping[str, nn.Module], family: str) -> _Places:
-    unet = networks.get("unet")
-    if isinstance(unet, UNet):
-        family = family_of(unet.config)
+    for network in networks.values():
+        told = {
+            kind.family(network.config) for kind in KINDS.values() if kind.build is type(network)
+        }
+        family = next((name for name in told if name != "any"), family)
+    family = _ALIKE.get(family, family)
+    if family == "flux" and set(networks) == {"transformer"}:
+        family = "flux-alone"
     if family not in _WHOLE:
         known = ", ".join(_WHOLE)
         raise InvalidValue(f"The family {family!r} has no such files.", do=f"family: {known}.")
     return _WHOLE[family]
 
 
-def _layout(component: str, name: str) -> Layout:
-    return next(row for row in LAYOUTS if (row.component, row.name) == (component, name))
+def _layout(component: str, name: str, network: nn.Module) -> Layout:
+    """Of this name, for this network: families call different networks alike."""
+    for row in LAYOUTS:
+        if (row.component, row.name) == (component, name) and kind_of(row).build is type(network):
+            return row
+    raise InvalidValue(f"{component!r} of such a file is no {type(network).__name__}.")

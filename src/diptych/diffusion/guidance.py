@@ -59,7 +59,8 @@ class Guidance:
     2022, 2.3). `projection`: eta, limit and momentum of APG (Sadat et al., 2024): in x0, the
     difference d = c - u + momentum (d before) is shortened to the norm `limit`, and its part along
     c multiplied by eta. `zero_star`: the unconditional velocity u becomes (<c, u> / |u|^2) u, and
-    this many solver steps from the first say 0 (CFG-Zero*, Fan et al., 2025).
+    this many solver steps from the first say 0 (CFG-Zero*, Fan et al., 2025). `matched`: g |c| /
+    |g| over the last axis (Lumina-Image 2). `channels`: how many are guided, the first ones.
     """
 
     base: str = "conditional"
@@ -69,6 +70,8 @@ class Guidance:
     threshold: float = 0.0
     projection: tuple[float, float, float] | None = None
     zero_star: int | None = None
+    matched: bool = False
+    channels: int | None = None
 
     def __post_init__(self) -> None:
         pairs, apg = [(term.plus, term.minus) for term in self.terms], self.projection
@@ -76,7 +79,8 @@ class Guidance:
         _need(free or apg is self.zero_star is None, "APG and CFG-Zero* need classifier_free.")
         _need(None in (apg, self.zero_star), "APG and CFG-Zero* change the same. Choose one.")
         guided = self.base == "conditional" and bool(self.terms)
-        _need(guided or not self.rescale, "A rescale needs terms upon the conditional pass.")
+        free = guided or not (self.rescale or self.matched or self.channels)
+        _need(free, "A rescale needs terms upon the conditional pass.")
         _need(0 <= self.rescale <= 1, f"A rescale of {self.rescale} is not in 0 to 1.")
         eta, limit, momentum = apg or (0.0, inf, 0.0)
         _need(isfinite(eta) and limit > 0 and abs(momentum) < 1, f"APG of {apg} is not offered.")
@@ -128,6 +132,7 @@ def passes(guidance: Guidance, node: Node, step: int = 0) -> dict[str, float]:
         for name, weight in ((term.plus, term.at(node)), (term.minus, -term.at(node))):
             weights[name] = weights.get(name, 0.0) + weight
     reads = guidance.rescale or guidance.projection or guidance.zero_star is not None
+    reads = reads or guidance.matched or guidance.channels
     return {n: w for n, w in weights.items() if abs(w) > 1e-12 or (reads and n == guidance.base)}
 
 
@@ -182,6 +187,10 @@ def _of_row(
         said["unconditional"] = base - (d + (eta - 1) * _share(d, x0) * x0) * (1 / q)
     for name in others:
         out = out.add(said[name] - base, alpha=weights[name])
+    if row.channels:
+        out = torch.cat([out[: row.channels], base[row.channels :]])
+    if row.matched and others:
+        out = out * (base.norm(dim=-1, keepdim=True) / out.norm(dim=-1, keepdim=True)).nan_to_num(1)
     if row.rescale:
         out = out * (1 + row.rescale * ((base.std() / out.std()).nan_to_num(1, posinf=1) - 1))
     if row.threshold:

@@ -16,14 +16,23 @@ from diptych.models.clip_text import CLIPText, CLIPTextConfig
 from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
 from diptych.models.controlnet import ControlNet, ControlNetConfig
 from diptych.models.controlnet_union import ControlNetUnion, ControlNetUnionConfig
+from diptych.models.dit import DiT, DiTConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
+from diptych.models.flux import Flux, FluxConfig
+from diptych.models.gemma_encoder import GemmaConfig, GemmaEncoder
 from diptych.models.ip_adapter import IPAdapter, IPAdapterConfig
+from diptych.models.lumina2 import Lumina2, Lumina2Config
+from diptych.models.lumina_next import LuminaNext, LuminaNextConfig
 from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
 from diptych.models.mmdit import MMDiT, MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
+from diptych.models.pixart import PixArt, PixArtConfig
+from diptych.models.sd3 import SD3, SD3Config
 from diptych.models.t2i_adapter import T2IAdapter, T2IAdapterConfig
+from diptych.models.t5_encoder import T5Encoder, T5EncoderConfig
 from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
 from diptych.models.unet import UNet, UNetConfig
+from diptych.models.unet_adm import UNetADM, UNetADMConfig
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
 
 Inputs = dict[str, Tensor]
@@ -31,11 +40,13 @@ Inputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """`example(config, batch, seed)` makes arguments of `forward`, rows first."""
+    """`example(config, batch, seed)` makes arguments of `forward`, rows first. `idle`: patterns of
+    parameters that published files hold and nothing reads."""
 
     config: type[Any]
     build: Callable[[Any], nn.Module]
     example: Callable[[Any, int, int], Inputs]
+    idle: tuple[str, ...] = ()
 
 
 def _random(seed: int) -> torch.Generator:
@@ -122,6 +133,16 @@ def _unet(config: UNetConfig, batch: int, seed: int) -> Inputs:
     }
 
 
+def _unet_adm(config: UNetADMConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    labels = torch.randint(max(1, config.classes), (batch,), generator=draw)
+    return {
+        "x": torch.randn(batch, config.in_channels, 8, 12, generator=draw),
+        "t": 1000 * torch.rand(batch, generator=draw),
+        **({"labels": labels} if config.classes else {}),
+    }
+
+
 def _controlnet(config: ControlNetConfig, batch: int, seed: int) -> Inputs:
     inputs = _unet(config.unet, batch, seed)
     height, width = (side << len(config.hint_widths) - 1 for side in inputs["x"].shape[2:])
@@ -149,6 +170,71 @@ def _ip_adapter(config: IPAdapterConfig, batch: int, seed: int) -> Inputs:
     return {"encoded": torch.randn(batch, *shape, generator=_random(seed))}
 
 
+def _worded(config: SD3Config | FluxConfig, batch: int, draw: torch.Generator) -> Inputs:
+    return {
+        "x": torch.randn(batch, config.in_channels, 8, 6, generator=draw),
+        "t": torch.rand(batch, generator=draw),
+        "context": torch.randn(batch, 5, config.context_width, generator=draw),
+        "pooled": torch.randn(batch, config.pooled_width, generator=draw),
+    }
+
+
+def _sd3(config: SD3Config, batch: int, seed: int) -> Inputs:
+    inputs = _worded(config, batch, _random(seed))
+    return inputs | {"t": 1000 * inputs["t"]}
+
+
+def _flux(config: FluxConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    inputs = _worded(config, batch, draw)
+    return inputs | {"guidance": 1 + 9 * torch.rand(batch, generator=draw)}
+
+
+def _t5_encoder(config: T5EncoderConfig, batch: int, seed: int) -> Inputs:
+    draw, length = _random(seed), 9
+    lengths = torch.randint(2, length, (batch, 1), generator=draw)
+    tokens = torch.randint(config.vocabulary, (batch, length), generator=draw)
+    return {"tokens": tokens, "mask": torch.arange(length) < lengths}
+
+
+def _dit(config: DiTConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    return {
+        "x": torch.randn(batch, config.in_channels, 8, 12, generator=draw),
+        "t": 1000 * torch.rand(batch, generator=draw),
+        "labels": torch.randint(config.classes + 1, (batch,), generator=draw),
+    }
+
+
+def _gemma_encoder(config: GemmaConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    lengths = torch.randint(2, 6, (batch, 1), generator=draw)
+    return {
+        "tokens": torch.randint(config.vocabulary, (batch, 6), generator=draw),
+        "mask": torch.arange(6)[None] < lengths,
+    }
+
+
+def _masked_words(config: Any, batch: int, draw: torch.Generator) -> Inputs:
+    return {
+        "x": torch.randn(batch, config.in_channels, 8, 12, generator=draw),
+        "t": torch.rand(batch, generator=draw),
+        "context": torch.randn(batch, 5, config.context_width, generator=draw),
+        "mask": torch.tensor([[True, True, True, True, False]]).repeat(batch, 1),
+    }
+
+
+def _lumina(config: Lumina2Config | LuminaNextConfig, batch: int, seed: int) -> Inputs:
+    return _masked_words(config, batch, _random(seed))
+
+
+def _pixart(config: PixArtConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    inputs = _masked_words(config, batch, draw)
+    size = {"size": 1024 * torch.rand(batch, 2, generator=draw)} if config.sizes else {}
+    return inputs | {"t": 1000 * inputs["t"]} | size
+
+
 def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inputs:
     draw, size = _random(seed), config.vision.image_size
     return {
@@ -165,13 +251,28 @@ MODELS: dict[str, ModelEntry] = {
     "clip-vision": ModelEntry(CLIPVisionConfig, CLIPVision, _clip_vision),
     "controlnet": ModelEntry(ControlNetConfig, ControlNet, _controlnet),
     "controlnet-union": ModelEntry(ControlNetUnionConfig, ControlNetUnion, _controlnet_union),
+    "dit": ModelEntry(DiTConfig, DiT, _dit),
     "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
     "ip-adapter": ModelEntry(IPAdapterConfig, IPAdapter, _ip_adapter),
+    "flux": ModelEntry(FluxConfig, Flux, _flux),
+    "gemma-encoder": ModelEntry(GemmaConfig, GemmaEncoder, _gemma_encoder),
+    "lumina-next": ModelEntry(LuminaNextConfig, LuminaNext, _lumina),
+    "lumina2": ModelEntry(Lumina2Config, Lumina2, _lumina),
     "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),
     "mmdit": ModelEntry(MMDiTConfig, MMDiT, _mmdit),
     "painter": ModelEntry(PainterConfig, Painter, _painter),
     "t2i-adapter": ModelEntry(T2IAdapterConfig, T2IAdapter, _t2i_adapter),
+    "pixart": ModelEntry(PixArtConfig, PixArt, _pixart),
+    # In the last block nothing is read of the words, and still they have queries.
+    "sd3": ModelEntry(
+        SD3Config,
+        SD3,
+        _sd3,
+        (r"transformer_blocks\.2\.attn\.(add_q_proj\..*|norm_added_q\.weight)",),
+    ),
+    "t5-encoder": ModelEntry(T5EncoderConfig, T5Encoder, _t5_encoder),
     "text-encoder": ModelEntry(TextEncoderConfig, TextEncoder, _text_encoder),
     "unet": ModelEntry(UNetConfig, UNet, _unet),
+    "unet-adm": ModelEntry(UNetADMConfig, UNetADM, _unet_adm),
     "vision-language": ModelEntry(VisionLanguageConfig, VisionLanguage, _vision_language),
 }

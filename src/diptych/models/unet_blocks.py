@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, silu
+from torch.nn.functional import gelu
 
+from diptych.nn.adaptive import TimeEmbedding as TimeEmbedding
 from diptych.nn.attention import attend, join_heads, split_heads
-from diptych.nn.blocks import RowLinear
 from diptych.nn.conv import Downsample, ResnetBlock, Upsample
 
 
@@ -36,18 +36,6 @@ class LevelShape:
     def attentions(self, count: int) -> nn.ModuleList:
         """One spatial transformer for each of `count` residual blocks, or none at all."""
         return nn.ModuleList(SpatialTransformer(self) for _ in range(count if self.depth else 0))
-
-
-class TimeEmbedding(nn.Module):
-    """Features [B, D] to what every block is told [B, T]."""
-
-    def __init__(self, features: int, width: int):
-        super().__init__()
-        self.linear_1, self.linear_2 = RowLinear(features, width), RowLinear(width, width)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """[B, D] -> [B, T]"""
-        return self.linear_2(silu(self.linear_1(features)))
 
 
 class Seen(NamedTuple):

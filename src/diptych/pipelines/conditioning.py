@@ -1,14 +1,15 @@
-"""From a prompt to what a denoiser is given, for families that read words with CLIP.
+"""From a prompt to what a denoiser is given.
 
 How families differ is data: a `TextRecipe` says which layers of which encoders are put together
-and how. The rest is the same for all: a prompt becomes chunks of 77 tokens (`text.prompts`), each
-chunk is encoded by itself, weights are applied, chunks follow each other on the token axis.
+and how. The rest is the same for all: a prompt becomes chunks of tokens (77 for CLIP, one for T5),
+each is encoded by itself, weights are applied, chunks follow each other on the token axis.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from diptych.foundation.errors import InvalidValue
 from diptych.models.clip_text import CLIPText, CLIPTextStates
 from diptych.nn.positions import number_features
 from diptych.text.clip_bpe import ClipTokenizer
-from diptych.text.prompts import Tokens, padded, parse, plain, tokens_of
+from diptych.text.prompts import Part, Tokens, padded, parse, plain, tokens_of
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,58 @@ TEXT_RECIPES: dict[str, TextRecipe] = {
 }
 
 
+class Encoder(Protocol):
+    """A tokenizer and what reads its numbers. `tokens`: a prompt's, in `most` chunks at most."""
+
+    def tokens(self, parts: Sequence[Part], most: int | None) -> Tokens: ...
+
+    def padded(self, tokens: Tokens, chunks: int) -> Tokens:
+        """With empty chunks behind, where many chunks are read."""
+        ...
+
+    def states(self, ids: tuple[int, ...]) -> Any:
+        """All that there is to know of one chunk."""
+        ...
+
+    def layer(self, states: Any, take: Take, skip: int) -> Tensor:
+        """What a recipe takes of it, [1, L, D], `skip` layers sooner. Raises InvalidValue."""
+        ...
+
+    def pooled(self, states: Any) -> Tensor:
+        """One vector for the whole text, [1, P]."""
+        ...
+
+
 @dataclass(frozen=True)
 class ClipEncoder:
     """A text transformer, in evaluation mode, and the tokenizer that belongs to it."""
 
     network: CLIPText
     tokenizer: ClipTokenizer
+
+    def tokens(self, parts: Sequence[Part], most: int | None) -> Tokens:
+        return tokens_of(parts, self.tokenizer, length=self.network.config.length, most=most)
+
+    def padded(self, tokens: Tokens, chunks: int) -> Tokens:
+        return padded(tokens, chunks, self.tokenizer)
+
+    def states(self, ids: tuple[int, ...]) -> CLIPTextStates:
+        device = self.network.final_layer_norm.weight.device
+        return self.network(torch.tensor([ids], device=device))
+
+    def layer(self, states: CLIPTextStates, take: Take, skip: int) -> Tensor:
+        most = self.network.config.depth + take.layer
+        if skip > most:
+            raise InvalidValue(
+                f"clip_skip={skip} leaves nothing of {take.encoder}, which has "
+                f"{self.network.config.depth} layers.",
+                do=f"Choose 0 to {most}.",
+            )
+        z = states.layers[take.layer - skip]
+        return self.network.final_layer_norm(z) if take.norm else z
+
+    def pooled(self, states: CLIPTextStates) -> Tensor:
+        return states.pooled if states.projected is None else states.projected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +156,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class TextCond:
-    """One row of conditioning: `sequence` [1, L, D], L a multiple of 77; `pooled` [1, P] or None;
+    """One row of conditioning: `sequence` [1, L, D]; `pooled` [1, P] or None;
     `truncated`: the text that found no room, empty if all did."""
 
     sequence: Tensor
@@ -117,13 +164,13 @@ class TextCond:
     truncated: str = ""
 
 
-_States = Callable[[str, tuple[int, ...]], CLIPTextStates]
+_States = Callable[[str, tuple[int, ...]], Any]
 _PLAIN_READING = Reading()
 
 
 @torch.no_grad()
 def condition(
-    encoders: Mapping[str, ClipEncoder],
+    encoders: Mapping[str, Encoder],
     recipe: TextRecipe,
     prompt: str,
     negative_prompt: str | None = None,
@@ -138,19 +185,17 @@ def condition(
     texts = [prompt] if no_negative else [prompt, negative_prompt or ""]
     found = [_tokens(encoders, recipe, text, reading) for text in texts]
     chunks = max(tokens.chunks for side in found for tokens in side.values())
-    known: dict[tuple[str, tuple[int, ...]], CLIPTextStates] = {}
+    known: dict[tuple[str, tuple[int, ...]], Any] = {}
 
-    def states(name: str, ids: tuple[int, ...]) -> CLIPTextStates:
-        """Of one chunk, [1, 77]; the empty one comes often."""
+    def states(name: str, ids: tuple[int, ...]) -> Any:
+        """Of one chunk; the empty one comes often."""
         if (name, ids) not in known:
-            network = encoders[name].network
-            device = network.final_layer_norm.weight.device
-            known[name, ids] = network(torch.tensor([ids], device=device))
+            known[name, ids] = encoders[name].states(ids)
         return known[name, ids]
 
     conds = []
     for side in found:
-        full = {name: padded(t, chunks, encoders[name].tokenizer) for name, t in side.items()}
+        full = {name: encoders[name].padded(t, chunks) for name, t in side.items()}
         conds.append(_cond(encoders, recipe, full, reading, states))
     if no_negative:
         pooled = None if conds[0].pooled is None else torch.zeros_like(conds[0].pooled)
@@ -207,16 +252,11 @@ def size_numbers(
 
 
 def _tokens(
-    encoders: Mapping[str, ClipEncoder], recipe: TextRecipe, text: str, reading: Reading
+    encoders: Mapping[str, Encoder], recipe: TextRecipe, text: str, reading: Reading
 ) -> dict[str, Tokens]:
     parts = parse(text) if reading.syntax else plain(text)
     return {
-        name: tokens_of(
-            parts,
-            encoders[name].tokenizer,
-            length=encoders[name].network.config.length,
-            most=reading.most,
-        )
+        name: encoders[name].tokens(parts, reading.most)
         for name in dict.fromkeys([*_encoders_of(recipe.sequence), *recipe.pooled])
     }
 
@@ -229,7 +269,7 @@ def _encoders_of(source: Source) -> list[str]:
 
 
 def _cond(
-    encoders: Mapping[str, ClipEncoder],
+    encoders: Mapping[str, Encoder],
     recipe: TextRecipe,
     tokens: Mapping[str, Tokens],
     reading: Reading,
@@ -243,32 +283,17 @@ def _cond(
         if isinstance(source, Pad):
             part = made(source.part)
             return pad(part, (0, source.width - part.shape[-1]))
-        network, found = encoders[source.encoder].network, tokens[source.encoder]
-        layer = _layer(source, network, reading.clip_skip)
+        encoder, found = encoders[source.encoder], tokens[source.encoder]
         chunks = []
         for ids, weights in zip(found.ids, found.weights, strict=True):
-            z = states(source.encoder, ids).layers[layer]
-            z = network.final_layer_norm(z) if source.norm else z
+            z = encoder.layer(states(source.encoder, ids), source, reading.clip_skip)
             chunks.append(weighted(z, weights, reading.mean_restored))
         return torch.cat(chunks, dim=1)
 
     # The first chunk's, where a prompt has many: the text begins there.
-    whole = [states(name, tokens[name].ids[0]) for name in recipe.pooled]
-    vectors = [one.pooled if one.projected is None else one.projected for one in whole]
+    vectors = [encoders[name].pooled(states(name, tokens[name].ids[0])) for name in recipe.pooled]
     return TextCond(
         made(recipe.sequence),
         torch.cat(vectors, dim=-1) if vectors else None,
         max((found.truncated for found in tokens.values()), key=len),
     )
-
-
-def _layer(source: Take, network: CLIPText, skip: int) -> int:
-    """The layer's place among the states, counted from the last. Raises InvalidValue."""
-    most = network.config.depth + source.layer
-    if skip > most:
-        raise InvalidValue(
-            f"clip_skip={skip} leaves nothing of {source.encoder}, which has "
-            f"{network.config.depth} layers.",
-            do=f"Choose 0 to {most}.",
-        )
-    return source.layer - skip

@@ -32,9 +32,9 @@ from diptych.pipelines.folders import read_text_to_image
 from diptych.pipelines.painting import Begin, Extras, Painting, Request
 from diptych.pipelines.passes import Enlarge, Second, enlarged, refined
 from diptych.pipelines.previews import fitted
+from diptych.pipelines.published import is_published, read_published
 from diptych.pipelines.reference import folder_of
 from diptych.pipelines.sampling import Sampling
-from diptych.pipelines.stable_diffusion_files import is_stable_diffusion, read_stable_diffusion
 from diptych.pipelines.steering import Control, ImagePrompt
 from diptych.pipelines.text_to_image import Way, paint
 from diptych.pipelines.tiles import Tiling, decoded, in_windows
@@ -84,8 +84,8 @@ class TextToImage:
         place = device_of(device)
         kind = dtype_of(dtype, place)
         path = folder_of(reference)
-        if is_stable_diffusion(path):
-            painting, sampling, reports = read_stable_diffusion(
+        if is_published(path):
+            painting, sampling, reports = read_published(
                 path, kind, variant=variant, allow=allow, report=report
             )
             painting.to(place, kind)

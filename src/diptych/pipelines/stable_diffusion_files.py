@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,7 @@ from diptych.checkpoints.account import LoadReport
 from diptych.checkpoints.families.scheduler import PREDICTIONS, V_MARK, preset_by_marks, preset_of
 from diptych.checkpoints.folder import read_json
 from diptych.checkpoints.header import header_of
-from diptych.checkpoints.load import Found, found_in, load
+from diptych.checkpoints.load import Found, load
 from diptych.checkpoints.presets import PRESETS, Preset
 from diptych.foundation.errors import Unreadable
 from diptych.foundation.progress import Report, silent
@@ -65,36 +65,25 @@ FAMILIES: dict[str, Family] = {
 }  # fmt: skip
 
 
-def is_stable_diffusion(path: Path) -> bool:
-    """Whether this is a published folder or a weight file, and not a folder of ours."""
-    return path.is_file() or (path / "model_index.json").is_file()
-
-
 def read_stable_diffusion(
-    path: Path,
-    dtype: torch.dtype,
-    *,
-    variant: str = "",
-    allow: Sequence[str] = (),
-    report: Report = silent,
+    path: Path, found: Mapping[str, Found], dtype: torch.dtype, report: Report = silent
 ) -> tuple[StableDiffusionNetworks, Sampling, tuple[LoadReport, ...]]:
-    """The networks, the recommended sampling, and the account of every component.
+    """The networks, the recommended sampling, and the account of every component, which is right.
 
-    Raises NotFound or Unreadable; every file is accounted for before any tensor is read.
+    Raises NotFound or Unreadable; all small files are read before any tensor is.
     """
-    found = {one.part.component: one for one in found_in(path, variant=variant, allow=allow)}
-    name, family = _family(path, found)
-    for one in found.values():
-        one.report.check()
+    name = found["unet"].report.family
+    family = FAMILIES[name]
+    need(path, found, "vae", *(words.component for words in family.encoders.values()))
     preset, recipe = _preset(path, family), _recipe(path, name)
-    tokenizers = {words: _tokenizer(path, said) for words, said in family.encoders.items()}
+    tokenizers = {words: clip_tokenizer(path, said) for words, said in family.encoders.items()}
     unet = cast(UNet, load(found["unet"], dtype, report))
     vae = cast(AutoencoderSD, load(found["vae"], dtype, report))
     encoders = {
-        words: _encoder(found[said.component], tokenizers[words], dtype, report)
+        words: clip_encoder(found[said.component], tokenizers[words], dtype, report)
         for words, said in family.encoders.items()
     }
-    side = _said(path, "unet/config.json").get("sample_size")
+    side = said_by(path, "unet/config.json").get("sample_size")
     size = (side if isinstance(side, int) else family.side) * vae.factor
     networks = StableDiffusionNetworks(unet, vae, encoders, recipe, preset, (size, size))
     sampling = Sampling(
@@ -107,20 +96,8 @@ def read_stable_diffusion(
     return networks, sampling, tuple(one.report for one in found.values())
 
 
-def _family(path: Path, found: Mapping[str, Found]) -> tuple[str, Family]:
-    """By the U-Net. Raises Unreadable for what is not painted with, and for parts of a model."""
-    _need(path, found, "unet")
-    name = found["unet"].report.family
-    if name not in FAMILIES:
-        raise Unreadable(
-            f"{name} is not painted with here yet.", do="docs/checkpoints.md lists what is."
-        )
-    family = FAMILIES[name]
-    _need(path, found, "vae", *(words.component for words in family.encoders.values()))
-    return name, family
-
-
-def _need(path: Path, found: Mapping[str, Found], *components: str) -> None:
+def need(path: Path, found: Mapping[str, Found], *components: str) -> None:
+    """Raises Unreadable for parts of a model."""
     for component in components:
         if component not in found:
             raise Unreadable(
@@ -129,12 +106,13 @@ def _need(path: Path, found: Mapping[str, Found], *components: str) -> None:
             )
 
 
-def _said(path: Path, name: str) -> Mapping[str, Any]:
+def said_by(path: Path, name: str) -> Mapping[str, Any]:
     """A folder's small file, or nothing where it is not there."""
     return read_json(path / name) if (path / name).is_file() else {}
 
 
-def _tokenizer(path: Path, words: Words) -> ClipTokenizer:
+def clip_tokenizer(path: Path, words: Words) -> ClipTokenizer:
+    """From the model's folder, or CLIP's own for a file of weights. Raises Unreadable."""
     if (path / words.tokenizer).is_dir():
         return ClipTokenizer.load(path / words.tokenizer)
     return ClipTokenizer.published(pad=words.pad)
@@ -144,7 +122,7 @@ def _preset(path: Path, family: Family) -> Preset:
     if path.is_file():
         names = header_of(path).keys()
         return preset_by_marks(PRESETS[family.presets["v" if V_MARK in names else "eps"]], names)
-    said = _said(path, "scheduler/scheduler_config.json")
+    said = said_by(path, "scheduler/scheduler_config.json")
     prediction = PREDICTIONS.get(said.get("prediction_type", "epsilon"), "")
     preset = PRESETS[family.presets.get(prediction, family.presets["eps"])]
     return preset_of(preset, said) if said else preset
@@ -153,11 +131,11 @@ def _preset(path: Path, family: Family) -> Preset:
 def _recipe(path: Path, name: str) -> TextRecipe:
     """The family's; whether nothing said against a picture means zeros is the folder's to say."""
     recipe = TEXT_RECIPES[name]
-    zeros = _said(path, "model_index.json").get("force_zeros_for_empty_prompt")
+    zeros = said_by(path, "model_index.json").get("force_zeros_for_empty_prompt")
     return recipe if zeros is None else replace(recipe, zeros=bool(zeros))
 
 
-def _encoder(
+def clip_encoder(
     found: Found, tokenizer: ClipTokenizer, dtype: torch.dtype, report: Report
 ) -> ClipEncoder:
     """The text encoder told by which number its tokenizer ends a text: no file of weights says."""

@@ -20,7 +20,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from diptych.foundation.errors import InvalidValue
-from diptych.text.clip_bpe import ClipTokenizer
+from diptych.text.clip_bpe import ClipTokenizer, Token
 
 LENGTH = 77  # start, 75 tokens, end
 _FACTOR = 1.1
@@ -106,6 +106,26 @@ def written(parts: Sequence[Part]) -> str:
         return text if piece.weight == 1 else f"({text}:{Decimal(repr(piece.weight)):f})"
 
     return " BREAK ".join("".join(map(one, part)) for part in parts)
+
+
+def whole_text(parts: Sequence[Part]) -> tuple[str, list[float]]:
+    """The text without syntax, a break being a space, and the weight of each of its signs: for
+    tokenizers that cut a text as a whole."""
+    text, weights = "", list[float]()
+    for part in parts:
+        if text and any(piece.text for piece in part):
+            text, weights = text + " ", [*weights, 1.0]
+        for piece in part:
+            text += piece.text
+            weights += [piece.weight] * len(piece.text)
+    return text, weights
+
+
+def weight_of(token: Token, text: str, weights: Sequence[float]) -> float:
+    """That of its first sign that is no space: spaces before a word belong to it."""
+    places = range(token.begin, token.stop)
+    first = next((i for i in places if not text[i].isspace()), token.begin)
+    return weights[first] if first < len(weights) else 1.0
 
 
 def tokens_of(

@@ -1,9 +1,10 @@
 """A published `config.json` read key by key: each is used, checked against the one value that is
-built here, or refused by name."""
+built here, or refused by name; and what headers are counted with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from diptych.foundation.errors import Unreadable
@@ -35,3 +36,9 @@ class PublishedConfig:
 def per_level(value: Any, levels: int) -> tuple[Any, ...]:
     """One value for all levels, or a list with one for each."""
     return tuple(value) if isinstance(value, list | tuple) else (value,) * levels
+
+
+def count_of(names: Iterable[str], prefix: str) -> int:
+    """How many numbered parts there are right below a prefix."""
+    pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
+    return len({match[1] for name in names if (match := pattern.match(name))})

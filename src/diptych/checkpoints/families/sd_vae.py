@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from diptych.checkpoints.families.config_json import PublishedConfig
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.rules import SQUEEZE, Rule
-from diptych.models.autoencoder_sd import AutoencoderSDConfig
+from diptych.models.autoencoder_sd import FLUX_VAE, AutoencoderSDConfig
 
 _ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 _OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
@@ -95,7 +96,11 @@ def config_of_original(header: Header) -> tuple[AutoencoderSDConfig, dict[str, s
         blocks=len(_numbers(header, r"encoder\.down\.0\.block\.(\d+)\.")),
         quant_convs="quant_conv.weight" in header,
     )
-    return config, {"scale": f"{config.scale:g}", "groups of a norm": "32"}
+    said = f"{config.scale:g}"
+    if config.latent_channels == FLUX_VAE.latent_channels:
+        config = replace(config, scale=FLUX_VAE.scale, shift=FLUX_VAE.shift)
+        said = f"{config.scale:g}, shift {config.shift:g}: FLUX's, whose shapes are SD3's too"
+    return config, {"scale": said, "groups of a norm": "32"}
 
 
 def _numbers(header: Header, pattern: str) -> Sequence[int]:

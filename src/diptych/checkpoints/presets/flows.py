@@ -137,6 +137,49 @@ FLOWS: dict[str, Preset] = {
             }
         ),
     ),
+    "flux-fill": Preset(
+        path=FlowPath(),
+        prediction="velocity",
+        spacing="trailing",
+        shift=lambda tokens, steps: shift_for_tokens(tokens),
+        solver="euler",
+        steps=50,
+        guidance=1.0,
+        embedded=30.0,
+        rounds_time=True,
+        note="FLUX.1 Fill [dev]: it is shown the picture without the part that is painted, and the "
+        "mask.",
+        sources=cited(
+            {
+                "path prediction solver rounds_time": _BFL + "sampling.py, denoise",
+                "spacing shift": _BFL + "sampling.py, get_schedule",
+                "steps guidance embedded": _BFL
+                + "cli_fill.py, main; "
+                + LIBRARY
+                + "FluxFillPipeline.__call__",
+            }
+        ),
+    ),
+    "flux-control": Preset(
+        path=FlowPath(),
+        prediction="velocity",
+        spacing="trailing",
+        shift=lambda tokens, steps: shift_for_tokens(tokens),
+        solver="euler",
+        steps=50,
+        guidance=1.0,
+        embedded=10.0,
+        rounds_time=True,
+        note="FLUX.1 Depth [dev] and Canny [dev], which have the same shapes: it is shown a map. "
+        "For edges the published guidance is 30.",
+        sources=cited(
+            {
+                "path prediction solver rounds_time": _BFL + "sampling.py, denoise",
+                "spacing shift": _BFL + "sampling.py, get_schedule",
+                "steps guidance embedded": _BFL + "cli_control.py, main",
+            }
+        ),
+    ),
     "flux2": Preset(
         path=FlowPath(),
         prediction="velocity",

@@ -1,0 +1,60 @@
+"""Published models by their family: which program reads a folder or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from diptych.checkpoints.account import LoadReport
+from diptych.checkpoints.load import Found, found_in
+from diptych.foundation.errors import Unreadable
+from diptych.foundation.progress import Report, silent
+from diptych.pipelines.flow_transformer_files import FLOW_FAMILIES, read_flow_transformer
+from diptych.pipelines.painting import Painting
+from diptych.pipelines.sampling import Sampling
+from diptych.pipelines.stable_diffusion_files import FAMILIES, need, read_stable_diffusion
+from diptych.pipelines.transformer_files import TRANSFORMERS, read_transformer
+
+Read = tuple[Painting, Sampling, tuple[LoadReport, ...]]
+Reader = Callable[[Path, Mapping[str, Found], torch.dtype, Report], Read]
+
+# What paints, of the components that a model may have.
+_PAINTERS = ("unet", "transformer")
+READERS: dict[str, Reader] = {
+    **dict.fromkeys(FAMILIES, read_stable_diffusion),
+    **dict.fromkeys(FLOW_FAMILIES, read_flow_transformer),
+    **dict.fromkeys(TRANSFORMERS, read_transformer),
+}
+
+
+def is_published(path: Path) -> bool:
+    """Whether this is a published folder or a weight file, and not a folder of ours."""
+    return path.is_file() or (path / "model_index.json").is_file()
+
+
+def read_published(
+    path: Path,
+    dtype: torch.dtype,
+    *,
+    variant: str = "",
+    allow: Sequence[str] = (),
+    report: Report = silent,
+) -> Read:
+    """The networks, the recommended sampling, and the account of every component.
+
+    Raises NotFound or Unreadable; every file is accounted for before any tensor is read.
+    """
+    found = {one.part.component: one for one in found_in(path, variant=variant, allow=allow)}
+    painter = next((name for name in _PAINTERS if name in found), "")
+    if not painter:
+        need(path, found, _PAINTERS[0])
+    name = found[painter].report.family
+    if name not in READERS:
+        raise Unreadable(
+            f"{name} is not painted with here yet.", do="docs/checkpoints.md lists what is."
+        )
+    for one in found.values():
+        one.report.check()
+    return READERS[name](path, found, dtype, report)

@@ -286,7 +286,6 @@ UNBUILT = {
     "Chroma": "model.diffusion_model.distilled_guidance_layer.in_proj.weight",
     "FLUX.2": "double_stream_modulation_img.lin.weight",
     "Z-Image": "layers.0.adaLN_modulation.0.weight",
-    "an adapter": "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
 }
 
 
@@ -295,6 +294,14 @@ def test_a_family_that_is_not_built_is_refused_by_name(family: str, tmp_path: Pa
     path = tmp_path / "other.safetensors"
     save_file({UNBUILT[family]: torch.ones(2, 2)}, path)
     with pytest.raises(Unreadable, match=f"{family}.*not built"):
+        found_in(path)
+
+
+def test_an_adapter_is_no_model(tmp_path: Path):
+    path = tmp_path / "lora.safetensors"
+    name = "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"
+    save_file({name: torch.ones(2, 2)}, path)
+    with pytest.raises(Unreadable, match=r"adapter and no model.*--lora"):
         found_in(path)
 
 

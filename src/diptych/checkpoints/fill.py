@@ -66,6 +66,13 @@ def fill(
     network.requires_grad_(False).eval()
 
 
+def read_tensors(header: Header, names: Sequence[str]) -> dict[str, Tensor]:
+    """Tensors as the files have them, mapped. Raises Unreadable for what is not finite."""
+    with ExitStack() as files:
+        opened: dict[Path, Any] = {}
+        return {name: _read(files, opened, name, header[name], None) for name in names}
+
+
 def _read(
     files: ExitStack, opened: dict[Path, Any], name: str, stored: Stored, dtype: torch.dtype | None
 ) -> Tensor:

@@ -49,6 +49,13 @@ def header_of(path: Path) -> Header:
     return _of_file(path)
 
 
+def metadata_of(path: Path) -> dict[str, str]:
+    """The words that a whole file holds beside its tensors."""
+    with path.open("rb") as file:
+        described = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return described.get("__metadata__") or {}
+
+
 def files_of(folder: Path, variant: str = "") -> list[Path]:
     """The weight files of a component's folder; a `variant` as `fp16` is part of their names.
 

@@ -254,4 +254,7 @@ def _refuse_unbuilt(header: Header) -> None:
                 do="docs/checkpoints.md lists what is.",
             )
     if any(mark in key for key in header for mark in _MARKS_OF_ADAPTERS):
-        raise Unreadable("This is an adapter and no model, and adapters are not built here yet.")
+        raise Unreadable(
+            "This is an adapter and no model.",
+            do="Add it to one: TextToImage.add, or diptych generate --lora.",
+        )

@@ -1,4 +1,5 @@
-"""What `generate` is given beside words: pictures to follow, to read like words, and a refiner."""
+"""What `generate` is given beside words: pictures to follow or to read like words, adapters, and a
+refiner."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ class Given(NamedTuple):
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("pictures beside words, for Stable Diffusion's family")
+    group = parser.add_argument_group("beside words, for published models")
     group.add_argument(
         "--control", action="append", default=[], metavar="NET:PICTURE[:STRENGTH]",
         help="follow a picture by a ControlNet or T2I-Adapter; as often as you like",
@@ -33,6 +34,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     group.add_argument(
         "--image-guidance", type=float, metavar="W", help="how much an edited picture counts (1.5)"
     )
+    group.add_argument(
+        "--lora", action="append", default=[], metavar="FILE[:STRENGTH]",
+        help="change the model by a LoRA or one of its like; as often as you like",
+    )  # fmt: skip
+    group.add_argument(
+        "--word", action="append", default=[], metavar="FILE",
+        help="know a word learnt from pictures, called as its file",
+    )  # fmt: skip
     group.add_argument("--refiner", metavar="MODEL", help="a second model for the last steps")
     group.add_argument(
         "--switch", type=float, metavar="SHARE", help="when it takes over (0.8 of the way)"
@@ -62,6 +71,9 @@ def conditions_of(args: Namespace, said: Mapping[str, Any], model: TextToImage) 
         asked[f"{flag}s"] = made
     if args.image_encoder and not args.image_prompt:
         raise InvalidValue("--image-encoder reads an --image-prompt.", do="Give one.")
+    for path in args.word:
+        model.add(path)
+    asked["loras"] = [with_strength(text) for text in args.lora]
     if said.get("clip_skip"):
         asked["reading"] = Reading(clip_skip=said["clip_skip"])
     if args.switch is not None and not args.refiner:
@@ -88,6 +100,12 @@ def given(said: str, flag: str) -> Given:
     raise InvalidValue(
         f"{flag} {said!r} names no picture.", do=f"{flag} canny.safetensors:edges.png:0.8"
     )
+
+
+def with_strength(said: str) -> tuple[str, float]:
+    """FILE[:STRENGTH] taken apart."""
+    path, colon, last = said.rpartition(":")
+    return (path, float(last)) if colon and _is_number(last) else (said, 1.0)
 
 
 def _is_number(text: str) -> bool:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 # What a picture's recipe says that only a flag can give again.
-_BESIDE = {"controls": "control", "image_prompts": "image_prompt", "refiner": "refiner"}
+_BESIDE = {
+    "controls": "control", "image_prompts": "image_prompt", "refiner": "refiner", "loras": "lora",
+    "words": "word",
+}  # fmt: skip
 _TAKEN_OVER = (
     "negative_prompt", "seed", "steps", "guidance", "shift", "solver", "spacing", "noise", "model",
     "strength", "image_guidance", "clip_skip",

@@ -4,6 +4,7 @@ diptych models
 diptych models scenes-t2i
 diptych models mmdit --json
 diptych models inspect model.safetensors
+diptych models inspect lora.safetensors --base model.safetensors
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("path", nargs="?", help="with inspect: a .safetensors file or a folder")
     parser.add_argument("--variant", metavar="NAME", default="", help="weights of a kind, as fp16")
+    parser.add_argument("--base", metavar="MODEL", help="the model that an adapter is to change")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: Namespace) -> int:
     if args.name == "inspect":
         return _inspect(args)
-    if args.path or args.variant:
+    if args.path or args.variant or args.base:
         from diptych.foundation.errors import InvalidValue
 
         raise InvalidValue(
-            "A path and --variant belong to inspect.", do="diptych models inspect PATH"
+            "A path, --variant and --base belong to inspect.", do="diptych models inspect PATH"
         )
     if args.name is None:
         listed = _listed()
@@ -57,12 +59,18 @@ def _inspect(args: Namespace) -> int:
     from dataclasses import asdict
     from pathlib import Path
 
+    from diptych.checkpoints.adapters.inspect import inspected
     from diptych.checkpoints.load import found_in
     from diptych.foundation.errors import InvalidValue
 
     if not args.path:
         raise InvalidValue("There is no path.", do="diptych models inspect model.safetensors")
-    reports = [found.report for found in found_in(Path(args.path), variant=args.variant)]
+    base = None if args.base is None else found_in(Path(args.base), variant=args.variant)
+    adapter = inspected(Path(args.path), base)
+    if base is not None and adapter is None:
+        raise InvalidValue(f"{args.path!r} is no adapter.", do="Leave --base out.")
+    found = [] if adapter is not None else found_in(Path(args.path), variant=args.variant)
+    reports = [adapter] if adapter is not None else [one.report for one in found]
     if args.json:
         print(json.dumps([asdict(report) for report in reports], indent=2))
     else:
@@ -74,8 +82,15 @@ def _told(report: Any) -> str:
     lines = [
         f"{report.component}: {report.family}, layout {report.layout}, "
         f"{report.parameters / 1e6:,.1f} M parameters, {', '.join(report.dtypes)}",
-        f"  applied {report.applied} of {report.total}",
     ]
+    for name in ("kinds", "targets"):
+        if said := getattr(report, name, None):
+            lines.append(f"  {name}: " + ", ".join(f"{n} x {key}" for key, n in said.items()))
+    if ranks := getattr(report, "ranks", ()):
+        lines.append("  ranks: " + ", ".join(map(str, ranks)))
+    # Without a model there is nothing that an adapter could be applied to.
+    if report.applied or report.problems or report.family != "any":
+        lines.append(f"  applied {report.applied} of {report.total}")
     lines += [f"  assumed {key}: {value}" for key, value in report.assumed.items()]
     if report.ignored:
         some = ", ".join(report.ignored[:3]) + (", ..." if len(report.ignored) > 3 else "")

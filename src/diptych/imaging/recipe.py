@@ -29,7 +29,9 @@ class PictureRecipe:
     first 10 digits of the weights' SHA-256; `init` and `mask` those of the pixels of a picture
     that it began from, `strength` how much of it was painted anew. `controls` and `image_prompts`
     name what was followed or read, with strength and pixels; `refiner` the model of the last
-    steps and when it took over; `enlarge` and `tiling` say how a large picture was made."""
+    steps and when it took over; `enlarge` and `tiling` say how a large picture was made; `loras`
+    its adapters with strength and file, `words` those in its prompts that were learnt from
+    pictures."""
 
     prompt: str
     negative_prompt: str
@@ -55,6 +57,8 @@ class PictureRecipe:
     refiner: str = ""
     enlarge: str = ""
     tiling: str = ""
+    loras: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
     def parameters(self) -> str:
         """The community's one text for it."""

@@ -79,14 +79,19 @@ class CLIPText(nn.Module):
             RowLinear(config.width, config.projection, bias=False) if config.projection else None
         )
 
-    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> CLIPTextStates:
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None = None, learnt: Tensor | None = None
+    ) -> CLIPTextStates:
         """tokens [B, L] int64, L <= `length`, `eos` in every row; mask [B, L] (True: a token; the
-        first always is). The painters were trained without a mask: padding is read too."""
+        first always is). The painters were trained without a mask: padding is read too.
+
+        `learnt` [N, D]: what is read for the numbers from `vocabulary` on (textual inversion; Gal
+        et al., 2022)."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         seen = (places[:, None] >= places)[None, None]  # a token looks at itself and back
         if mask is not None:
             seen = seen & mask[:, None, None]
-        layers = self.encoder(self.embeddings(tokens), seen)
+        layers = self.encoder(self.embeddings(tokens, learnt), seen)
         last = self.final_layer_norm(layers[-1])
         # The first: where padding is `eos` too, more of them follow.
         end = (tokens == self.config.eos).int().argmax(dim=1)
@@ -101,6 +106,13 @@ class _Embeddings(nn.Module):
         self.token_embedding = nn.Embedding(config.vocabulary, config.width)
         self.position_embedding = nn.Embedding(config.length, config.width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """[B, L] -> [B, L, D]"""
-        return self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]]
+    def forward(self, tokens: Tensor, learnt: Tensor | None = None) -> Tensor:
+        """tokens [B, L], learnt [N, D] or None -> [B, L, D]"""
+        places = self.position_embedding.weight[: tokens.shape[1]]
+        table = self.token_embedding
+        if learnt is None:
+            return table(tokens) + places
+        new = tokens >= table.num_embeddings
+        words = table(tokens.masked_fill(new, 0))
+        rows = learnt.to(words)[(tokens - table.num_embeddings).clamp(min=0)]
+        return torch.where(new[..., None], rows, words) + places

@@ -45,7 +45,7 @@ def read_attachment(
     if not component or len(found) > 1:
         raise Unreadable(
             f"{str(path)!r} holds {', '.join(found)}: nothing that is added to a model.",
-            do="Added are ControlNets, T2I-Adapters and IP-Adapters.",
+            do="Added are ControlNets, T2I- and IP-Adapters, LoRA and its like, learnt words.",
         )
     network = load(found[component], dtype).to(device).eval().requires_grad_(False)
     sees = None

@@ -8,7 +8,7 @@ each is encoded by itself, weights are applied, chunks follow each other on the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -103,10 +103,24 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class ClipEncoder:
-    """A text transformer, in evaluation mode, and the tokenizer that belongs to it."""
+    """A text transformer, in evaluation mode, and the tokenizer that belongs to it; `learnt`
+    [N, D]: what is read for its numbers beyond the network's vocabulary. `component`: the name
+    that published folders have for the network."""
 
     network: CLIPText
     tokenizer: ClipTokenizer
+    component: str = "text_encoder"
+    learnt: Tensor | None = None
+
+    def knowing(self, word: str, rows: Tensor) -> ClipEncoder:
+        """An encoder that reads `word` as rows [n, D]. Raises InvalidValue for a word that cannot
+        be told apart."""
+        count = self.network.config.vocabulary
+        count += 0 if self.learnt is None else len(self.learnt)
+        tokenizer = self.tokenizer.extended(word, range(count, count + len(rows)))
+        rows = rows.to(self.network.final_layer_norm.weight)
+        learnt = rows if self.learnt is None else torch.cat([self.learnt, rows])
+        return replace(self, tokenizer=tokenizer, learnt=learnt)
 
     def tokens(self, parts: Sequence[Part], most: int | None) -> Tokens:
         return tokens_of(parts, self.tokenizer, length=self.network.config.length, most=most)
@@ -116,7 +130,7 @@ class ClipEncoder:
 
     def states(self, ids: tuple[int, ...]) -> CLIPTextStates:
         device = self.network.final_layer_norm.weight.device
-        return self.network(torch.tensor([ids], device=device))
+        return self.network(torch.tensor([ids], device=device), learnt=self.learnt)
 
     def layer(self, states: CLIPTextStates, take: Take, skip: int) -> Tensor:
         most = self.network.config.depth + take.layer

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
+from diptych.adapters.rows import RowPlan, applied
 from diptych.checkpoints.presets import Preset
 from diptych.diffusion.guidance import Guidance, classifier_free
 from diptych.diffusion.kernel import Table
@@ -19,6 +20,7 @@ from diptych.foundation.errors import InvalidValue
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.flux import Flux
 from diptych.models.sd3 import SD3
+from diptych.pipelines.adapting import plans_for
 from diptych.pipelines.conditioning import ClipEncoder, Encoder, TextCond, TextRecipe, condition
 from diptych.pipelines.painting import Asked, Begin, Request, in_groups
 from diptych.pipelines.sampling import Sampling
@@ -33,13 +35,15 @@ CFG, TOLD, NONE = "cfg", "told", "none"
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """One picture's: the words, what to keep away from, the guidance that the network is told, and
-    channels [1, C, h, w] that are given beside the noisy latent."""
+    """One picture's: the words, what to keep away from, the guidance that the network is told,
+    channels [1, C, h, w] that are given beside the noisy latent, and how adapters change the
+    networks."""
 
     words: TextCond
     against: TextCond
     guidance: float | None = None
     beside: Tensor | None = None
+    adapted: RowPlan | None = None
 
     def side(self, name: str) -> TextCond:
         """What is told in a pass of guidance."""
@@ -74,9 +78,11 @@ class FlowTransformerNetworks:
     def device(self) -> torch.device:
         return self.transformer.proj_out.weight.device
 
+    def modules(self) -> list[nn.Module]:
+        return [*self.components().values(), self.vae]
+
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        readers = [one for one in self.encoders.values() if isinstance(one, ClipEncoder | T5Reader)]
-        for network in (self.transformer, self.vae, *(one.network for one in readers)):
+        for network in self.modules():
             network.to(device, dtype)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
@@ -116,7 +122,7 @@ class FlowTransformerNetworks:
         return noise * node.sigma
 
     def tell(self, request: Request) -> list[Told]:
-        request.extras.only("reading")
+        request.extras.only("reading", "loras")
         reading = request.extras.reading
         if self.guided != CFG and request.negative_prompt:
             raise InvalidValue(
@@ -127,9 +133,11 @@ class FlowTransformerNetworks:
         guidance = request.sampling.guidance if self.guided == TOLD else None
         beside = self._beside(request.begin)
         told: list[Told] = []
-        for prompt in request.prompts:
-            negative = request.negative_prompt or None
-            words, against = condition(self.encoders, self.recipe, prompt, negative, reading)
+        plans = plans_for(self.components(), request.extras.loras, len(request.prompts))
+        negative = request.negative_prompt or None
+        for prompt, plan in zip(request.prompts, plans, strict=True):
+            with applied([plan]):
+                words, against = condition(self.encoders, self.recipe, prompt, negative, reading)
             for cond in (words, against):
                 if cond.truncated:
                     raise InvalidValue(
@@ -137,8 +145,21 @@ class FlowTransformerNetworks:
                         "what follows would be lost.",
                         do="Shorten it.",
                     )
-            told.append(Told(words, against, guidance, beside))
+            told.append(Told(words, against, guidance, beside, plan))
         return told
+
+    def components(self) -> dict[str, nn.Module]:
+        readers = [one for one in self.encoders.values() if isinstance(one, ClipEncoder | T5Reader)]
+        return {"transformer": self.transformer, **{one.component: one.network for one in readers}}
+
+    def knowing(self, word: str, rows: Mapping[str, Tensor]) -> FlowTransformerNetworks:
+        """T5 reads the word as its letters: nothing is learnt for it."""
+        encoders: dict[str, Encoder] = {}
+        for name, one in self.encoders.items():
+            if isinstance(one, ClipEncoder) and one.component in rows:
+                one = one.knowing(word, rows[one.component])
+            encoders[name] = one
+        return replace(self, encoders=encoders)
 
     def _beside(self, begin: Begin | None) -> Tensor | None:
         """Channels that the network is given beside the noisy latent, [1, C, h, w]."""
@@ -188,7 +209,8 @@ class FlowTransformerNetworks:
         given = torch.cat([x, torch.cat(beside)], dim=1) if beside else x
         guidance = [one.told.guidance for one in asked if one.told.guidance is not None]
         more = [times.new_tensor(guidance)] if guidance else []
-        return self.transformer(given, times, context, pooled, *more)
+        with applied([one.told.adapted for one in asked]):
+            return self.transformer(given, times, context, pooled, *more)
 
     def encode(self, image: Tensor) -> Tensor:
         return self.vae.encode(image)

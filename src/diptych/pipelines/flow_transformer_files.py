@@ -100,7 +100,7 @@ def read_flow_transformer(
     last: Encoder = NoWords(width, family.lengths[0], read["clip_l"])
     if t5 is not None:
         network = cast(T5Encoder, load(found[family.t5.component], dtype, report))
-        last = T5Reader(network, t5, family.lengths)
+        last = T5Reader(network, t5, family.lengths, family.t5.component)
     side = said_by(path, "transformer/config.json").get("sample_size")
     size = (side if isinstance(side, int) else _SIDE) * vae.factor
     networks = FlowTransformerNetworks(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.checkpoints.presets import Preset
 from diptych.diffusion.guidance import Guidance, classifier_free
@@ -57,9 +57,12 @@ class LabelledNetworks:
     def shown(self) -> str:
         return ""
 
+    def modules(self) -> list[nn.Module]:
+        return [self.transformer, self.vae]
+
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        self.transformer.to(device, dtype)
-        self.vae.to(device, dtype)
+        for network in self.modules():
+            network.to(device, dtype)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
         own = self.size

@@ -19,6 +19,7 @@ from diptych.foundation.progress import Report, silent
 from diptych.foundation.version import __version__
 from diptych.imaging.recipe import PictureRecipe
 from diptych.nn.packing import pack
+from diptych.pipelines.adapting import Adapters, Loras, what_is
 from diptych.pipelines.attachments import (
     Attachment,
     mark_of,
@@ -61,6 +62,7 @@ class TextToImage:
         self.networks, self.sampling, self.name, self._folder = networks, sampling, name, folder
         self.reports = reports
         self.attached: dict[str, Attachment] = {}
+        self.adapters = Adapters()
 
     @classmethod
     def load(
@@ -108,14 +110,26 @@ class TextToImage:
         variant: str = "",
         allow: Sequence[str] = (),
     ) -> LoadReport:
-        """Make a ControlNet, T2I- or IP-Adapter from a file or folder known by a name, its file's
-        own where none is given; an IP-Adapter with the folder or file of its image `encoder`.
+        """Make a file or folder known by a name, the file's own where none is given: a ControlNet,
+        T2I- or IP-Adapter, this with the folder or file of its image `encoder`; a LoRA or one of
+        its relatives; or a word learnt from pictures, of which the name is the word. `allow` takes
+        names of tensors that may be of no use.
+
         Raises NotFound, Unreadable, InvalidValue."""
+        place = folder_of(str(path))
+        what = what_is(place)
+        if what and (encoder is not None or variant):
+            raise InvalidValue(f"A {what} has no encoder and no variant.", do="Leave them out.")
+        if what == "word":
+            self.networks, report = self.adapters.add_word(self.networks, place, name, allow)
+            return report
         name = name or Path(path).stem
-        if name in self.attached:
+        if name in {*self.attached, *self.adapters.loras}:
             raise InvalidValue(f"There is {name!r} already.", do="Give it another name.")
+        if what == "lora":
+            return self.adapters.add_lora(self.networks, place, name, allow)
         self.attached[name] = read_attachment(
-            folder_of(str(path)), self.networks.device, self.networks.dtype,
+            place, self.networks.device, self.networks.dtype,
             encoder=None if encoder is None else folder_of(str(encoder)),
             variant=variant, allow=allow,
         )  # fmt: skip
@@ -182,6 +196,7 @@ class TextToImage:
         image_guidance: float | None = None,
         controls: Sequence[Control] = (),
         image_prompts: Sequence[ImagePrompt] = (),
+        loras: Loras | Sequence[Loras] = (),
         reading: Reading | None = None,
         refiner: TextToImage | None = None,
         switch: float = 0.8,
@@ -201,12 +216,13 @@ class TextToImage:
         of the steps are made; with a `mask` of its size, white where it is painted anew, all of
         them, and the rest stays to the pixel. A model that edits by instruction is shown `init`
         instead, and `image_guidance` says how much it counts. `controls` are pictures that are
-        followed, `image_prompts` pictures that are read like words. A `refiner` of the same latents
-        takes over when a share of `switch` of the way has gone; `enlarge` paints a second time at
-        a larger size. `tiling` asks the network, `tiled_decode` the decoder, window by window.
-        `preview` is called after every step with its number and small pictures of what is held
-        to come; an error that it raises ends the call. Raises InvalidValue for what the model
-        cannot read or paint.
+        followed, `image_prompts` pictures that are read like words. `loras` are adapters with their
+        strengths, [("name or file", 0.8), ...], for all pictures, or a list of such lists. A
+        `refiner` of the same latents takes over when a share of `switch` of the way has gone, and
+        goes without adapters; `enlarge` paints a second time at a larger size. `tiling` asks the
+        network, `tiled_decode` the decoder, window by window. `preview` is called after every step
+        with its number and small pictures of what is held to come; an error that it raises ends
+        the call. Raises InvalidValue for what the model cannot read or paint.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
@@ -228,9 +244,11 @@ class TextToImage:
                 do="Leave the size out, or scale the picture.",
             )
         followed, read = with_networks(self.attached, controls, image_prompts)
+        each = self.adapters.of_each(self.networks, loras, len(prompts))
+        adapted = self.adapters.weighted(each)
         request = Request(
             prompts=prompts, seeds=seeds, sampling=sampling, negative_prompt=negative_prompt,
-            size=size, begin=begin, extras=Extras(followed, read, reading or Reading()),
+            size=size, begin=begin, extras=Extras(followed, read, reading or Reading(), adapted),
         )  # fmt: skip
         way = self._way(tiling, tiled_decode, preview)
         if refiner is not None:
@@ -255,8 +273,9 @@ class TextToImage:
             more["enlarge"] = f"{enlarge.by} x {enlarge.scale:g}, strength {enlarge.strength:g}"
         if tiling is not None:
             more["tiling"] = f"{tiling.tile} cells, {tiling.overlap} shared"
-        for picture, text, number in zip(pictures, prompts, seeds, strict=True):
+        for picture, text, number, own in zip(pictures, prompts, seeds, each, strict=True):
             recipe = self._recipe(text, negative_prompt, number, sampling, size)
+            more |= self.adapters.told(own, text, negative_prompt)
             picture.info["recipe"] = replace(recipe, **more)
         return pictures[0] if isinstance(prompt, str) else pictures
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from diptych.adapters.adapter import Weighted
 from diptych.diffusion.guidance import Guidance
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.paths import Node
@@ -35,11 +36,13 @@ class Begin:
 
 @dataclass(frozen=True, eq=False)
 class Extras:
-    """What pictures are made of besides words, one for all of a call."""
+    """What pictures are made of besides words, one for all of a call, but for `loras`: the
+    adapters of each picture, empty for none at all."""
 
     controls: tuple[Control, ...] = ()
     image_prompts: tuple[ImagePrompt, ...] = ()
     reading: Reading = field(default_factory=Reading)
+    loras: tuple[Weighted, ...] = ()
 
     def only(self, *taken: str) -> None:
         """Raises InvalidValue for what is given and not among the names that a model takes."""

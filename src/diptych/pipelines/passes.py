@@ -114,4 +114,6 @@ def refined(
         spacing=second.sampling.spacing,
     )
     begin = Begin(under_way=state.solving.x)
-    return paint(second.networks, replace(request, sampling=rest, begin=begin), report, second.way)
+    extras = replace(request.extras, loras=())  # the first model's
+    asked = replace(request, sampling=rest, begin=begin, extras=extras)
+    return paint(second.networks, asked, report, second.way)

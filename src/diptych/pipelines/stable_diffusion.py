@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from diptych.adapters.rows import RowPlan, applied
 from diptych.checkpoints.presets import Preset
 from diptych.diffusion.guidance import Guidance, classifier_free, two_condition
 from diptych.diffusion.kernel import Table
@@ -19,6 +20,7 @@ from diptych.foundation.errors import InvalidValue
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.unet import UNet
 from diptych.models.unet_blocks import Attention, Seen
+from diptych.pipelines.adapting import plans_for
 from diptych.pipelines.conditioning import (
     ClipEncoder,
     TextCond,
@@ -29,7 +31,7 @@ from diptych.pipelines.conditioning import (
 )
 from diptych.pipelines.painting import Asked, Begin, Request, in_groups
 from diptych.pipelines.sampling import Sampling
-from diptych.pipelines.steering import Looks, Seeing, Steer, added, looks, steers
+from diptych.pipelines.steering import Added, Looks, Seeing, Steer, added, looks, steers
 from diptych.pipelines.text_to_image import latent_of
 
 LARGEST = 4096  # pixels a side
@@ -51,12 +53,13 @@ class Side(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Told:
     """One picture's: the words, what to keep away from, channels [1, C, h, w] that are given
-    beside the noisy latent, or None, and what is followed."""
+    beside the noisy latent, or None, what is followed, and how adapters change the networks."""
 
     words: Side
     against: Side
     beside: Tensor | None = None
     steers: tuple[Steer, ...] = ()
+    adapted: RowPlan | None = None
 
     def side(self, name: str) -> Side:
         return self.words if name == "conditional" else self.against
@@ -157,14 +160,26 @@ class StableDiffusionNetworks:
         beside, extras = self._beside(request.begin, size), request.extras
         follows = steers(self.unet, extras.controls, size)
         pictures = looks(self.unet, extras.image_prompts)
+        against = request.negative_prompt or None
         told: list[Told] = []
-        for prompt in request.prompts:
-            pair = condition(
-                self.encoders, self.recipe, prompt, request.negative_prompt or None, extras.reading
-            )
-            words, against = (self._side(pair[k], size, pictures[k], k) for k in (0, 1))
-            told.append(Told(words, against, beside, follows))
+        plans = plans_for(self.components(), extras.loras, len(request.prompts))
+        for prompt, plan in zip(request.prompts, plans, strict=True):
+            with applied([plan]):
+                pair = condition(self.encoders, self.recipe, prompt, against, extras.reading)
+                sides = [self._side(pair[k], size, pictures[k], k) for k in (0, 1)]
+            told.append(Told(sides[0], sides[1], beside, follows, plan))
         return told
+
+    def components(self) -> dict[str, nn.Module]:
+        encoders = {one.component: one.network for one in self.encoders.values()}
+        return {"unet": self.unet, **encoders}
+
+    def knowing(self, word: str, rows: Mapping[str, Tensor]) -> StableDiffusionNetworks:
+        encoders = {
+            name: one.knowing(word, rows[one.component]) if one.component in rows else one
+            for name, one in self.encoders.items()
+        }
+        return replace(self, encoders=encoders)
 
     def _side(self, cond: TextCond, size: tuple[int, int], pictures: Looks, negative: int) -> Side:
         """`size` in pixels. SDXL is told that the picture was never larger and is not cut."""
@@ -223,12 +238,12 @@ class StableDiffusionNetworks:
         seen = {one: joined([side.seen[one] for side in sides]) for one in sides[0].seen}
         vectors = [side.vector for side in sides if side.vector is not None]
         vector = torch.cat(vectors) if vectors else None
-        rows = [active(one) for one in asked]
-        if not rows[0]:
-            return self.unet(given, times, seen, vector)
-        context = torch.cat([side.sequence for side in sides])
-        more = added(Seeing(x, times, context, vector), rows)
-        return self.unet(given, times, seen, vector, more.down, more.middle, more.features)
+        rows, more = [active(one) for one in asked], Added()
+        if rows[0]:
+            context = torch.cat([side.sequence for side in sides])
+            more = added(Seeing(x, times, context, vector), rows)
+        with applied([one.told.adapted for one in asked]):
+            return self.unet(given, times, seen, vector, more.down, more.middle, more.features)
 
     def encode(self, image: Tensor) -> Tensor:
         return self.vae.encode(image)

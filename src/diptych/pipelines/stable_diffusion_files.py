@@ -141,4 +141,4 @@ def clip_encoder(
     """The text encoder told by which number its tokenizer ends a text: no file of weights says."""
     network = cast(CLIPText, load(found, dtype, report))
     network.config = replace(network.config, eos=tokenizer.end)
-    return ClipEncoder(network, tokenizer)
+    return ClipEncoder(network, tokenizer, found.part.component)

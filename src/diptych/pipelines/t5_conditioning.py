@@ -33,11 +33,13 @@ _T5 = Take("t5", -1, norm=True)
 @dataclass(frozen=True)
 class T5Reader:
     """`lengths` of rows: a prompt has the shortest that holds it, the longest cuts it off. Padding
-    is read too, as SD3 and FLUX were trained."""
+    is read too, as SD3 and FLUX were trained. `component`: the name that published folders have
+    for the network."""
 
     network: T5Encoder
     tokenizer: T5Tokenizer
     lengths: tuple[int, ...]
+    component: str
 
     def tokens(self, parts: Sequence[Part], most: int | None) -> Tokens:
         """As a whole: T5 knows no chunks."""

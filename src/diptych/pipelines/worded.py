@@ -9,7 +9,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.checkpoints.presets import Preset
 from diptych.diffusion.guidance import Guidance, classifier_free
@@ -115,8 +115,11 @@ class WordedNetworks:
     def shown(self) -> str:
         return ""
 
+    def modules(self) -> list[nn.Module]:
+        return [self.transformer, self.vae, self.reader.network]
+
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        for network in (self.transformer, self.vae, self.reader.network):
+        for network in self.modules():
             network.to(device, dtype)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, ...]:

@@ -7,16 +7,18 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from diptych.foundation.errors import Unreadable
+from diptych.foundation.errors import InvalidValue, Unreadable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 _LAST = "</w>"
+_SYNTAX = frozenset("()[]\\\n")
 # The marks as such, English contractions, words, single digits, runs of anything else.
 _WORD = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 _AGAIN = "Copy the model folder again."
@@ -25,11 +27,13 @@ Merges = Sequence[tuple[str, str]]
 
 
 class Token(NamedTuple):
-    """A number, and which characters of the text it stands for: `text[begin:stop]`."""
+    """A number, and which characters of the text it stands for: `text[begin:stop]`. `joined`: it
+    is not to be parted from the one before, with which it stands for one word."""
 
     number: int
     begin: int
     stop: int
+    joined: bool = False
 
 
 class ClipTokenizer:
@@ -62,6 +66,7 @@ class ClipTokenizer:
         self.vocabulary = {**vocabulary, **(added or {})}
         self.start, self.end, self.pad = (vocabulary[word] for word in (start, end, pad))
         self._tokenizer = _built(vocabulary, merges, (start, end), added or {})
+        self._learnt: dict[int, tuple[int, ...]] = {}
 
     @classmethod
     def load(cls, folder: Path) -> ClipTokenizer:
@@ -93,12 +98,35 @@ class ClipTokenizer:
     def __len__(self) -> int:
         return len(self.vocabulary)
 
+    def extended(self, word: str, numbers: Sequence[int]) -> ClipTokenizer:
+        """A tokenizer that also reads `word`, in any case and not within others, as these numbers:
+        those of a textual inversion. Raises InvalidValue for a word that cannot be told apart."""
+        from tokenizers import AddedToken, Tokenizer
+
+        if not word.strip() or _SYNTAX & set(word):
+            raise InvalidValue(
+                f"{word!r} cannot stand in a prompt.", do="Give it a name without brackets."
+            )
+        twin = copy(self)
+        twin._tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
+        part = any(self._tokenizer.token_to_id(one) is not None for one in (word, word.lower()))
+        if part or len({token.begin for token in self.encode(word) if not token.joined}) < 2:
+            raise InvalidValue(
+                f"{word!r} is a word, or a part of words, already.", do="Give it another name."
+            )
+        add: Any = twin._tokenizer
+        add.add_tokens([AddedToken(word.lower(), normalized=True, single_word=True)])
+        own = cast(int, twin._tokenizer.token_to_id(word.lower()))
+        twin._learnt = {**self._learnt, own: tuple(numbers)}
+        return twin
+
     def encode(self, text: str) -> list[Token]:
         """All tokens of a text, without marks of start and end and without padding."""
         encoded = self._tokenizer.encode(text, add_special_tokens=False)
         return [
-            Token(number, *place)
+            Token(each, *place, joined=at > 0)
             for number, place in zip(encoded.ids, encoded.offsets, strict=True)
+            for at, each in enumerate(self._learnt.get(number, (number,)))
         ]
 
 

@@ -138,18 +138,19 @@ def tokens_of(
     """Chunks of `length` tokens, as many as there must be, or the first `most` with what does
     not fit returned.
 
-    A break fills up its chunk; after the last one nothing makes no chunk.
+    A break fills up its chunk; after the last one nothing makes no chunk. What stands for one
+    word stays in one chunk, where it fits.
     """
     room = length - 2
     rows: list[list[_Word]] = []
     for number, part in enumerate(parts):
         words = [
-            _Word(token.number, piece.weight, (number, place, token.begin))
+            _Word(token.number, piece.weight, (number, place, token.begin), token.joined)
             for place, piece in enumerate(part)
             for token in tokenizer.encode(piece.text)
         ]
         if words or not rows or number + 1 < len(parts):
-            rows += [words[i : i + room] for i in range(0, max(len(words), 1), room)]
+            rows += _chunks(words, room)
     kept = rows[:most]
     first = next((row[0] for row in rows[len(kept) :] if row), None)
     ids: list[tuple[int, ...]] = []
@@ -175,11 +176,22 @@ def padded(tokens: Tokens, chunks: int, tokenizer: ClipTokenizer) -> Tokens:
 
 
 class _Word(NamedTuple):
-    """A token, and where it begins: part, piece, character."""
+    """A token, and where it begins: part, piece, character; `joined` to the one before."""
 
     number: int
     weight: float
     place: tuple[int, int, int]
+    joined: bool
+
+
+def _chunks(words: list[_Word], room: int) -> list[list[_Word]]:
+    """Rows of `room` words, one at least; none begins in the middle of what fits into one."""
+    rows: list[list[_Word]] = []
+    while len(words) > room:
+        cut = next((i for i in range(room, 0, -1) if not words[i].joined), room)
+        rows.append(words[:cut])
+        words = words[cut:]
+    return [*rows, words]
 
 
 def _grouped(runs: Sequence[str | None], weights: Sequence[float]) -> tuple[Part, ...]:

@@ -142,7 +142,7 @@ def test_a_component_that_is_left_out_is_named_and_another_refused(folder: Path,
     index["prior"] = ["diffusers", "PriorTransformer"]
     (whole / "model_index.json").write_text(json.dumps(index))
     (whole / "prior").mkdir()
-    (whole / "controlnet" / "config.json").write_text("{}")
+    (whole / "prior" / "config.json").write_text("{}")
     with pytest.raises(Unreadable, match=r"'prior'.*not built"):
         found_in(whole)
 

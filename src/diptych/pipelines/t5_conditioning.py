@@ -39,7 +39,7 @@ class T5Reader:
     network: T5Encoder
     tokenizer: T5Tokenizer
     lengths: tuple[int, ...]
-    component: str
+    component: str = "text_encoder_3"
 
     def tokens(self, parts: Sequence[Part], most: int | None) -> Tokens:
         """As a whole: T5 knows no chunks."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from diptych.foundation.memory import uncollected
 from diptych.foundation.version import __version__
 
 if TYPE_CHECKING:
@@ -25,4 +26,5 @@ _LATER = {
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'diptych' has no attribute {name!r}")
-    return getattr(import_module(_LATER[name]), name)
+    with uncollected():
+        return getattr(import_module(_LATER[name]), name)

@@ -15,6 +15,7 @@ from diptych.foundation.config import from_json, to_json
 from diptych.foundation.errors import NotFound, Unreadable, unknown
 from diptych.foundation.files import write_whole, write_with
 from diptych.models.table import MODELS
+from diptych.nn.unfilled import without_memory
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -47,7 +48,7 @@ def load_network(folder: Path, kind: type[M]) -> M:
     entry = MODELS[name]
     if entry.build is not kind:
         raise Unreadable(f"{str(folder)!r} holds a {name}, not a {kind.__name__}.")
-    with torch.device("meta"):
+    with without_memory():
         network = kind(from_json(entry.config, described.get("config", {}), at=name))
     _fill(network, folder / "model.safetensors")
     return network.eval()

@@ -23,6 +23,7 @@ from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
 from diptych.foundation.progress import Report, silent
 from diptych.models.autoencoder_sd import FLUX_VAE, SD3_VAE, SDXL_VAE
 from diptych.models.unet import UNetConfig
+from diptych.nn.unfilled import without_memory
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _settled(part: Part, family: str, marks: list[str]) -> Part:
 
 
 def _accounted(part: Part) -> Found:
-    with torch.device("meta"):
+    with without_memory():
         network = kind_of(part.layout).build(part.config)
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     plan = plan_of(part.layout.rules(part.config), shapes, part.prefix)

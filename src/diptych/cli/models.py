@@ -115,11 +115,10 @@ def _listed() -> dict[str, list[dict[str, Any]]]:
 
 
 def _network(name: str) -> dict[str, Any]:
-    import torch
-
     from diptych.models.table import MODELS
+    from diptych.nn.unfilled import without_memory
 
-    with torch.device("meta"):  # sizes without memory
+    with without_memory():  # sizes without memory
         network = MODELS[name].build(MODELS[name].config())
     said = (type(network).__doc__ or "").partition(".")[0]
     count = sum(parameter.numel() for parameter in network.parameters())

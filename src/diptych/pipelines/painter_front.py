@@ -14,7 +14,7 @@ from PIL import Image
 
 from diptych.checkpoints.account import LoadReport
 from diptych.foundation.errors import InvalidValue
-from diptych.foundation.memory import keep_freed_memory
+from diptych.foundation.memory import keep_freed_memory, uncollected
 from diptych.foundation.progress import Report, silent
 from diptych.foundation.version import __version__
 from diptych.imaging.recipe import PictureRecipe
@@ -87,9 +87,10 @@ class TextToImage:
         kind = dtype_of(dtype, place)
         path = folder_of(reference)
         if is_published(path):
-            painting, sampling, reports = read_published(
-                path, kind, variant=variant, allow=allow, report=report
-            )
+            with uncollected():
+                painting, sampling, reports = read_published(
+                    path, kind, variant=variant, allow=allow, report=report
+                )
             painting.to(place, kind)
             return cls(painting, sampling, Path(reference).stem, path, reports)
         if variant or allow:

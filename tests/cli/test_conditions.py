@@ -66,6 +66,27 @@ def test_wrong_words_are_two_lines(files, capsys, more: list[str], said: str):
     assert said in error and len(error.strip().splitlines()) <= 2
 
 
+def test_large_pictures(files, tmp_path: Path, capsys):
+    large, again, wide = (str(tmp_path / f"{name}.png") for name in "abc")
+    asked = ["--enlarge", "1.5", "--tile", "8", "--tile-decode", "12"]
+    assert entry(words(files, *asked, "-o", large)) == 0
+    pixels = np.asarray(Image.open(large))
+    assert pixels.shape == (24, 36, 3) and recipe_of(large).tiling.startswith("8 cells")
+    like = ["generate", "--like", large, "--model", files["model"], *asked]
+    assert entry([*like, "-o", again]) == 2
+    assert "Give --size" in capsys.readouterr().err
+    assert entry([*like, "--size", "24x16", "-o", again]) == 0
+    assert np.array_equal(np.asarray(Image.open(again)), pixels)
+    room = ["generate", "a cat", "--model", files["model"], "--steps", "3", "--init"]
+    assert entry([*room, files["edges"], "--extend", "0,0,8,0", "-o", wide]) == 0
+    kept, found = (np.asarray(Image.open(path)) for path in (files["edges"], wide))
+    assert found.shape == (16, 32, 3) and np.array_equal(found[:, :15], kept[:, :15])
+    for wrong in (["--extend", "1,2"], ["--extend", "0,0,0,0"]):
+        assert entry([*room, files["edges"], *wrong]) == 2
+    assert entry(words(files, "--extend", "0,0,8,0")) == 2
+    assert entry(words(files, "--enlarge", "99")) == 2
+
+
 def test_a_model_that_follows_nothing_says_so(files, capsys):
     control = f"{files['canny']}:{files['edges']}"
     assert entry(["generate", "a red star", "--control", control]) == 2

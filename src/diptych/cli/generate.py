@@ -13,7 +13,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.cli import conditions
+from diptych.cli import canvases, conditions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # What a picture's recipe says that only a flag can give again.
 _BESIDE = {
     "controls": "control", "image_prompts": "image_prompt", "refiner": "refiner", "loras": "lora",
-    "words": "word",
+    "words": "word", "enlarge": "enlarge", "tiling": "tile",
 }  # fmt: skip
 _TAKEN_OVER = (
     "negative_prompt", "seed", "steps", "guidance", "shift", "solver", "spacing", "noise", "model",
@@ -52,6 +52,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--init", metavar="FILE", help="begin from this picture")
     parser.add_argument("--mask", metavar="FILE", help="white where the picture is painted anew")
     parser.add_argument("--strength", type=float, help="share of the steps made from it (0.6)")
+    canvases.add_arguments(parser)
     conditions.add_arguments(parser)
     parser.add_argument("--like", metavar="FILE", help="repeat a picture; what is said here wins")
     parser.add_argument("--grid", metavar="FILE", help="write all pictures as one sheet")
@@ -125,12 +126,17 @@ def _painted(
         if said.get(name) and not getattr(args, flag):
             what = f"{args.like!r} was painted with {said[name]}."
             raise InvalidValue(what, do=f"Name it with --{flag.replace('_', '-')}.")
+    if said.get("enlarge") and not args.size:
+        raise InvalidValue(
+            f"{args.like!r} was enlarged, and does not say from which size.", do="Give --size."
+        )
+    init, mask = canvases.extended_by(args, init, mask)
     if init is None and args.strength is None:
         said.pop("strength", None)
     model = TextToImage.load(
         said.get("model") or "scenes-t2i", device=args.device, dtype=args.dtype
     )
-    beside = conditions.conditions_of(args, said, model)
+    beside = conditions.conditions_of(args, said, model) | canvases.canvases_of(args)
     with drawing("painting", "step") as report:
         pictures = model(
             prompts,

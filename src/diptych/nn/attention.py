@@ -16,7 +16,8 @@ def attend(
     On a CPU, autocast would hand bfloat16 to a kernel that is three times slower than the
     float32 one, so autocast is off inside; the result has the type of `v`. float64 stays so.
     """
-    if q.device.type != "cpu" or q.dtype == torch.float64:
+    ready = q.dtype == k.dtype == v.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if ready or q.device.type != "cpu" or q.dtype == torch.float64:
         return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     with torch.autocast("cpu", enabled=False):
         if mask is not None and mask.is_floating_point():

@@ -30,7 +30,10 @@ def row_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     if torch.is_grad_enabled():
         return linear(input, weight, bias)
     rows = len(input)
-    fours = pad(input, (0, 0, 0, -rows % _STABLE_ROWS)).split(_STABLE_ROWS)
+    padded = pad(input, (0, 0, 0, -rows % _STABLE_ROWS))
+    if rows <= _STABLE_ROWS:
+        return linear(padded, weight, bias)[:rows]
+    fours = padded.split(_STABLE_ROWS)
     return torch.cat([linear(four, weight, bias) for four in fours])[:rows]
 
 

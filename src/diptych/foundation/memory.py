@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 # glibc's malloc.h
@@ -31,7 +31,7 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def uncollected() -> Generator[None]:
     """The collector of cycles rests where many things are made that stay: modules at the start,
     the words of a tokenizer. Looking through them again and again was a seventh of a start."""
     was_on = gc.isenabled()

@@ -234,16 +234,7 @@ class TextToImage:
             image_guidance=image_guidance,
         )  # fmt: skip
         begin = None if init is None else _begin(init, mask)
-        own = self.size if init is None else init.size
-        size = (own[0] if width is None else width, own[1] if height is None else height)
-        if min(size) < 1:
-            raise InvalidValue(f"{size[0]} x {size[1]} is no size.", do="Choose 1 or more.")
-        if init is not None and init.size != size:
-            raise InvalidValue(
-                f"The picture to begin from is {init.width} x {init.height}, and {size[0]} x "
-                f"{size[1]} is asked for.",
-                do="Leave the size out, or scale the picture.",
-            )
+        size = self._sized(init, width, height)
         followed, read = with_networks(self.attached, controls, image_prompts)
         each = self.adapters.of_each(self.networks, loras, len(prompts))
         adapted = self.adapters.weighted(each)
@@ -263,21 +254,22 @@ class TextToImage:
             pixels, size = enlarged(self.networks, request, enlarge, report, way)
         else:
             pixels = paint(self.networks, request, report, way)
-        pictures = [Image.fromarray(picture) for picture in pixels]
-        more = {} if begin is None else _marks(begin)
+        more = told_of(request.extras, controls, image_prompts)
+        if begin is not None:
+            more |= _marks(begin)
         if self.networks.shown == "beside":
             more["image_guidance"] = sampling.image_guidance
-        more |= told_of(request.extras, controls, image_prompts)
         if refiner is not None:
             more["refiner"] = f"{refiner.name} {refiner.model_hash} from {switch:g}"
         if enlarge is not None:
             more["enlarge"] = f"{enlarge.by} x {enlarge.scale:g}, strength {enlarge.strength:g}"
         if tiling is not None:
             more["tiling"] = f"{tiling.tile} cells, {tiling.overlap} shared"
-        for picture, text, number, own in zip(pictures, prompts, seeds, each, strict=True):
-            recipe = self._recipe(text, negative_prompt, number, sampling, size)
-            more |= self.adapters.told(own, text, negative_prompt)
-            picture.info["recipe"] = replace(recipe, **more)
+        pictures = [Image.fromarray(picture) for picture in pixels]
+        for k, picture in enumerate(pictures):
+            learnt = self.adapters.told(each[k], prompts[k], negative_prompt)
+            recipe = self._recipe(prompts[k], negative_prompt, seeds[k], sampling, size)
+            picture.info["recipe"] = replace(recipe, **more, **learnt)
         return pictures[0] if isinstance(prompt, str) else pictures
 
     def _way(self, tiling: Tiling | None, decode: Tiling | None, preview: Preview | None) -> Way:
@@ -301,6 +293,22 @@ class TextToImage:
             raise InvalidValue(f"There are {len(prompts)} prompts and {len(seeds)} seeds.")
         if any(not 0 <= number < 2**63 for number in seeds):
             raise InvalidValue("A seed is out of range.", do="Choose 0 to 2**63 - 1.")
+
+    def _sized(
+        self, init: Image.Image | None, width: int | None, height: int | None
+    ) -> tuple[int, int]:
+        """Width and height: those that are said, or the picture's, or the model's own."""
+        own = self.size if init is None else init.size
+        size = (own[0] if width is None else width, own[1] if height is None else height)
+        if min(size) < 1:
+            raise InvalidValue(f"{size[0]} x {size[1]} is no size.", do="Choose 1 or more.")
+        if init is not None and init.size != size:
+            raise InvalidValue(
+                f"The picture to begin from is {init.width} x {init.height}, and {size[0]} x "
+                f"{size[1]} is asked for.",
+                do="Leave the size out, or scale the picture.",
+            )
+        return size
 
     def _strength(
         self, init: Image.Image | None, mask: Image.Image | None, strength: float | None

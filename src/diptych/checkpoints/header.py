@@ -112,7 +112,12 @@ def _of_file(path: Path) -> Header:
         start = file.read(32)
         for magic, what in _FOREIGN.items():
             if start.startswith(magic):
-                raise Unreadable(f"{str(path)!r} is {what}.", do="Only safetensors are read.")
+                do = (
+                    "diptych models convert makes safetensors of it."
+                    if "pickle" in what
+                    else ("Only safetensors are read.")
+                )
+                raise Unreadable(f"{str(path)!r} is {what}.", do=do)
         try:
             # The library checks that the places are within the file and do not overlap.
             with safe_open(path, framework="np"):

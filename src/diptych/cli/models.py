@@ -23,22 +23,26 @@ SECTIONS: dict[str, str] = {
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "name", nargs="?", help="the model, network or recipe to tell about, or inspect"
+        "name", nargs="?", help="a model, network or recipe to tell about; inspect; convert"
     )
-    parser.add_argument("path", nargs="?", help="with inspect: a .safetensors file or a folder")
+    parser.add_argument("path", nargs="?", help="with inspect and convert: a file or folder")
     parser.add_argument("--variant", metavar="NAME", default="", help="weights of a kind, as fp16")
     parser.add_argument("--base", metavar="MODEL", help="the model that an adapter is to change")
+    parser.add_argument("-o", "--output", metavar="FILE", help="with convert: the new file")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: Namespace) -> int:
+    if args.name == "convert":
+        return _convert(args)
     if args.name == "inspect":
         return _inspect(args)
-    if args.path or args.variant or args.base:
+    if args.path or args.variant or args.base or args.output:
         from diptych.foundation.errors import InvalidValue
 
         raise InvalidValue(
-            "A path, --variant and --base belong to inspect.", do="diptych models inspect PATH"
+            "A path and its options belong to inspect or convert.",
+            do="diptych models inspect PATH",
         )
     if args.name is None:
         listed = _listed()
@@ -51,6 +55,28 @@ def run(args: Namespace) -> int:
     print(about.get("card", about["line"]).rstrip())
     if "config" in about:
         print(f"\n{json.dumps(about['config'], indent=2)}")
+    return 0
+
+
+def _convert(args: Namespace) -> int:
+    """A pickle made into safetensors, and what is in it."""
+    from pathlib import Path
+
+    from diptych.checkpoints.convert import convert
+    from diptych.foundation.errors import InvalidValue
+
+    if not args.path:
+        raise InvalidValue("There is no path.", do="diptych models convert model.ckpt")
+    out = Path(args.output or Path(args.path).with_suffix(".safetensors"))
+    made = convert(Path(args.path), out)
+    if args.json:
+        print(json.dumps({"file": str(made.path), "tensors": made.tensors, "left": made.left}))
+        return 0
+    print(f"{made.path}: {made.tensors} tensors")
+    if made.left:
+        some = ", ".join(made.left[:5]) + (", ..." if len(made.left) > 5 else "")
+        print(f"  left out {len(made.left)} that are no tensors: {some}")
+    print(f"More about it: diptych models inspect {made.path}")
     return 0
 
 

@@ -1,8 +1,9 @@
 """Every fenced block of the documents says what it is: `run` is run, `shown` must be true.
 
-A `run` block is a program of at most a minute in an empty folder without a network. A `shown`
-block of bash must parse against the real command line or name real targets of the Makefile; a
-`shown` block of Python must compile.
+A `run` block is a program of at most a minute in an empty folder without a network; `run on` goes
+on where the run block before it ended, within that minute. A `shown` block of bash must parse
+against the real command line or name real targets of the Makefile; a `shown` block of Python must
+compile.
 """
 
 from __future__ import annotations
@@ -71,8 +72,23 @@ def check_line(line: str) -> None:
         raise AssertionError(f"{words[0]!r} is not among what a shown block may hold")
 
 
+def programs_of(blocks: list[Block]) -> list[Block]:
+    """The blocks of a page, those that go on joined to the one before."""
+    found: list[Block] = []
+    for block in blocks:
+        before = found[-1] if found else None
+        goes_on = before is not None and (before.tag, before.language) == ("run", block.language)
+        if block.tag == "run on" and before is not None and goes_on:
+            found[-1] = before._replace(body=before.body + block.body)
+        else:
+            found.append(block)
+    return found
+
+
 BLOCKS = [
-    block for page in PAGES for block in blocks_of(page.read_text(), str(page.relative_to(ROOT)))
+    block
+    for page in PAGES
+    for block in programs_of(blocks_of(page.read_text(), str(page.relative_to(ROOT))))
 ]
 
 
@@ -109,6 +125,9 @@ def test_blocks_are_found_with_their_tags():
     text = "a\n```bash run\necho 1\n```\n  ```python\n  1\n  ```\n"
     found = [(b.language, b.tag, b.body) for b in blocks_of(text, "page")]
     assert found == [("bash", "run", "echo 1\n"), ("python", "", "1\n")]
+    text = "```bash run\na\n```\n```bash run on\nb\n```\n```python run on\nc\n```\n"
+    joined = [(b.tag, b.body) for b in programs_of(blocks_of(text, "page"))]
+    assert joined == [("run", "a\nb\n"), ("run on", "c\n")]  # which is refused
 
 
 def test_every_page_is_in_the_table_of_contents():

@@ -186,7 +186,7 @@ IGNORABLE = (
 MARKS = (V_MARK, ZERO_TERMINAL_MARK)
 
 # Known by one name, and not built here yet.
-_UNBUILT: dict[str, str] = {
+UNBUILT: dict[str, str] = {
     "distilled_guidance_layer.in_proj.weight": "Chroma",
     "double_stream_modulation_img.lin.weight": "FLUX.2",
     "double_stream_modulation_img.linear.weight": "FLUX.2",
@@ -247,7 +247,7 @@ def _config(layout: Layout, below: Header) -> Known:
 
 
 def _refuse_unbuilt(header: Header) -> None:
-    for name, family in _UNBUILT.items():
+    for name, family in UNBUILT.items():
         if any(key.endswith(name) for key in header):
             raise Unreadable(
                 f"This is {family}, which is not built here yet.",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import json
+import pickle
+import re
 import resource
 import sys
 from collections.abc import Mapping
@@ -31,7 +33,12 @@ def main(arguments: list[str]) -> int:
     except MemoryError:
         print(json.dumps({"error": "it needs more memory than its size allows"}))
         return 1
-    except Exception as error:  # whatever a broken or hostile file brings up
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
+        more = f", {asked[1]}" if asked else ""
+        print(json.dumps({"error": f"it asks for more than tensors{more}"}))
+        return 1
+    except Exception as error:  # whatever else a broken file brings up
         said = str(error).strip().splitlines() or [type(error).__name__]
         print(json.dumps({"error": said[0][:200]}))
         return 1

@@ -25,7 +25,7 @@ _JOINT: _Places = {
     "transformer": ("original", "model.diffusion_model."),
     "text_encoder": ("with text_model", "text_encoders.clip_l.transformer."),
 }
-_WHOLE: dict[str, _Places] = {
+WHOLE: dict[str, _Places] = {
     "sd1": _EACH | {"text_encoder": ("with text_model", "cond_stage_model.transformer.")},
     "sd2": _EACH | {"text_encoder": ("OpenCLIP", "cond_stage_model.model.")},
     "sdxl": _EACH
@@ -103,10 +103,10 @@ def _places(networks: Mapping[str, nn.Module], family: str) -> _Places:
     family = _ALIKE.get(family, family)
     if family == "flux" and set(networks) == {"transformer"}:
         family = "flux-alone"
-    if family not in _WHOLE:
-        known = ", ".join(_WHOLE)
+    if family not in WHOLE:
+        known = ", ".join(WHOLE)
         raise InvalidValue(f"The family {family!r} has no such files.", do=f"family: {known}.")
-    return _WHOLE[family]
+    return WHOLE[family]
 
 
 def _layout(component: str, name: str, network: nn.Module) -> Layout:

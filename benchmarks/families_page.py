@@ -43,9 +43,9 @@ OPENING = """# Families
 What is read of published models, network by network: how large it is, in which layouts its files \
 may be, and which test of `tests/oracles/` holds it to the reference library (in float64, every \
 weight drawn, to a billionth of the output; sizes are counted without memory and equal those \
-published). [Published models](checkpoints.md) says how they are used, [Model families](presets.md) \
-how they \
-are sampled, [Shipped models](models.md) what comes with the package.
+published). [Published models](checkpoints.md) says how they are used, \
+[Model families](presets.md) how they are sampled, [Shipped models](models.md) what \
+comes with the package.
 
 This page is written by a command, and a test holds it to the code:
 

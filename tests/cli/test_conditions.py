@@ -85,6 +85,7 @@ def test_large_pictures(files, tmp_path: Path, capsys):
         assert entry([*room, files["edges"], *wrong]) == 2
     assert entry(words(files, "--extend", "0,0,8,0")) == 2
     assert entry(words(files, "--enlarge", "99")) == 2
+    assert entry(words(files, "--tile", "1")) == 2
 
 
 def test_a_model_that_follows_nothing_says_so(files, capsys):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_LEAST = 8  # cells of a window
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("large pictures")
@@ -41,6 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def canvases_of(args: Namespace) -> dict[str, Any]:
     """What is said of these, as arguments of a call. Raises InvalidValue."""
+    from diptych.foundation.errors import InvalidValue
     from diptych.pipelines.passes import Enlarge
     from diptych.pipelines.tiles import Tiling
 
@@ -50,6 +53,10 @@ def canvases_of(args: Namespace) -> dict[str, Any]:
             scale=args.enlarge, strength=args.enlarge_strength, by=args.enlarge_by
         )
     for name, cells in (("tiling", args.tile), ("tiled_decode", args.tile_decode)):
+        if cells is not None and cells < _LEAST:
+            raise InvalidValue(
+                f"Windows of {cells} cells show nothing.", do=f"Choose {_LEAST} or more, as 64."
+            )
         if cells is not None:
             asked[name] = Tiling(cells, cells // 4)
     return asked

@@ -61,7 +61,8 @@ def unknown(kind: str, name: str, known: Iterable[str], *, see: str = "") -> Not
     """The error for a name that is in no table: names it and the nearest right one."""
     known = sorted(known)
     near = get_close_matches(name, known, n=1, cutoff=0.4)
-    parts = [f"Did you mean {near[0]!r}?"] if near else [f"Known: {', '.join(known)}."]
+    listed = [f"Known: {', '.join(known)}."] if known else []
+    parts = [f"Did you mean {near[0]!r}?"] if near else listed
     if see:
         parts.append(see)
     return NotFound(f"There is no {kind} called {name!r}.", do=" ".join(parts))

@@ -22,7 +22,7 @@ from diptych.models.flux import Flux
 from diptych.models.sd3 import SD3
 from diptych.pipelines.adapting import plans_for
 from diptych.pipelines.conditioning import ClipEncoder, Encoder, TextCond, TextRecipe, condition
-from diptych.pipelines.painting import Asked, Begin, Request, in_groups
+from diptych.pipelines.painting import Asked, Begin, Networks, Request, in_groups, sides_of
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.t5_conditioning import T5Reader
 from diptych.pipelines.text_to_image import latent_of
@@ -51,7 +51,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class FlowTransformerNetworks:
+class FlowTransformerNetworks(Networks):
     """`encoders` read words by the family's `recipe`, `transformer` paints latents, `vae` makes
     them pictures; `preset` says how the family is sampled, `guided` what guides, `shown` what a
     picture to begin from is to the network (`Painting`), `size` is width and height in pixels
@@ -70,32 +70,14 @@ class FlowTransformerNetworks:
     def prediction(self) -> str:
         return self.preset.prediction
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.transformer.proj_out.weight.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.transformer.proj_out.weight.device
-
     def modules(self) -> list[nn.Module]:
         return [*self.components().values(), self.vae]
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        for network in self.modules():
-            network.to(device, dtype)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
         factor, most = self.vae.factor, LARGEST
         if isinstance(self.transformer, SD3):
             most = min(most, self.transformer.config.positions * PATCH * factor)
-        step, sides = PATCH * factor, (width or self.size[0], height or self.size[1])
-        if any(side % step or not step <= side <= most for side in sides):
-            raise InvalidValue(
-                f"{sides[0]} x {sides[1]} is not offered.",
-                do=f"Choose multiples of {step} up to {most}; {self.size[0]} x {self.size[1]} is "
-                "this model's own.",
-            )
+        sides = sides_of(width, height, self.size, PATCH * factor, most)
         return self.vae.config.latent_channels, sides[1] // factor, sides[0] // factor
 
     def table(self, sampling: Sampling, shape: tuple[int, ...]) -> Table:

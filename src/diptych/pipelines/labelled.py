@@ -17,7 +17,7 @@ from diptych.diffusion.paths import Node
 from diptych.foundation.errors import InvalidValue, unknown
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.dit import DiT
-from diptych.pipelines.painting import Asked, Request
+from diptych.pipelines.painting import Asked, Networks, Request
 from diptych.pipelines.sampling import Sampling
 
 
@@ -28,7 +28,7 @@ class Label(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LabelledNetworks:
+class LabelledNetworks(Networks):
     """`labels`: the numbers of classes by their names, none where no file says them."""
 
     transformer: DiT
@@ -41,14 +41,6 @@ class LabelledNetworks:
         return self.preset.prediction
 
     @property
-    def dtype(self) -> torch.dtype:
-        return self.transformer.proj_out_2.weight.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.transformer.proj_out_2.weight.device
-
-    @property
     def size(self) -> tuple[int, int]:
         side = self.transformer.config.side * self.vae.factor
         return side, side
@@ -59,10 +51,6 @@ class LabelledNetworks:
 
     def modules(self) -> list[nn.Module]:
         return [self.transformer, self.vae]
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        for network in self.modules():
-            network.to(device, dtype)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
         own = self.size

@@ -15,7 +15,7 @@ from diptych.diffusion.paths import Node
 from diptych.foundation.errors import InvalidValue
 from diptych.models.autoencoder_kl import AutoencoderKL
 from diptych.models.painter import Painter
-from diptych.pipelines.painting import Asked, Request
+from diptych.pipelines.painting import Asked, Networks, Request
 from diptych.pipelines.sampling import Sampling
 from diptych.text.word_tokenizer import WordTokenizer
 
@@ -28,7 +28,7 @@ class Words(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TextToImageNetworks:
+class TextToImageNetworks(Networks):
     """Painter, autoencoder and tokenizer; the painter reads words and paints in one."""
 
     painter: Painter
@@ -38,14 +38,6 @@ class TextToImageNetworks:
     prediction: str = "velocity"
 
     @property
-    def dtype(self) -> torch.dtype:
-        return next(self.painter.parameters()).dtype
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.painter.parameters()).device
-
-    @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         side = self.latent_size * self.autoencoder.factor
@@ -53,10 +45,6 @@ class TextToImageNetworks:
 
     def modules(self) -> list[nn.Module]:
         return [self.painter, self.autoencoder]
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        for network in self.modules():
-            network.to(device, dtype)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
         own = self.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Protocol
@@ -95,6 +96,42 @@ def in_groups(
         out = said.new_empty((len(x), *said.shape[1:])) if out is None else out
         out[at] = said
     return x if out is None else out
+
+
+def sides_of(
+    width: int, height: int, own: tuple[int, int], step: int, most: int
+) -> tuple[int, int]:
+    """Width and height, 0 standing for the model's own. Raises InvalidValue for a side that is no
+    multiple of `step` up to `most`."""
+    sides = (width or own[0], height or own[1])
+    if any(side % step or not step <= side <= most for side in sides):
+        raise InvalidValue(
+            f"{sides[0]} x {sides[1]} is not offered.",
+            do=f"Choose multiples of {step} up to {most}; {own[0]} x {own[1]} is this model's own.",
+        )
+    return sides
+
+
+class Networks(ABC):
+    """What all families do alike with their networks."""
+
+    @abstractmethod
+    def modules(self) -> list[nn.Module]:
+        """All networks, the one that paints first."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the networks compute in."""
+        return next(self.modules()[0].parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.modules()[0].parameters()).device
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the networks, in place."""
+        for network in self.modules():
+            network.to(device, dtype)
 
 
 class Painting(Protocol):

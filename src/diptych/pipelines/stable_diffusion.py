@@ -29,7 +29,7 @@ from diptych.pipelines.conditioning import (
     size_numbers,
     size_vector,
 )
-from diptych.pipelines.painting import Asked, Begin, Request, in_groups
+from diptych.pipelines.painting import Asked, Begin, Networks, Request, in_groups, sides_of
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.steering import Added, Looks, Seeing, Steer, added, looks, steers
 from diptych.pipelines.text_to_image import latent_of
@@ -89,7 +89,7 @@ def joined(rows: Sequence[Seen]) -> Seen:
 
 
 @dataclass(frozen=True)
-class StableDiffusionNetworks:
+class StableDiffusionNetworks(Networks):
     """`encoders` read words by the family's `recipe`, `unet` paints latents, `vae` makes them
     pictures; `preset` says how the family is sampled, `size` is width and height in pixels where
     nothing is said."""
@@ -105,30 +105,12 @@ class StableDiffusionNetworks:
     def prediction(self) -> str:
         return self.preset.prediction
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.unet.conv_in.weight.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.unet.conv_in.weight.device
-
     def modules(self) -> list[nn.Module]:
         return [self.unet, self.vae, *(one.network for one in self.encoders.values())]
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        for network in self.modules():
-            network.to(device, dtype)
-
     def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
         factor = self.vae.factor
-        sides = (width or self.size[0], height or self.size[1])
-        if any(side % factor or not factor <= side <= LARGEST for side in sides):
-            raise InvalidValue(
-                f"{sides[0]} x {sides[1]} is not offered.",
-                do=f"Choose multiples of {factor} up to {LARGEST}; {self.size[0]} x "
-                f"{self.size[1]} is this model's own.",
-            )
+        sides = sides_of(width, height, self.size, factor, LARGEST)
         return self.vae.config.latent_channels, sides[1] // factor, sides[0] // factor
 
     @property

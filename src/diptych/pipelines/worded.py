@@ -20,7 +20,7 @@ from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.lumina2 import Lumina2
 from diptych.models.lumina_next import LuminaNext
 from diptych.models.pixart import PixArt
-from diptych.pipelines.painting import Asked, Request, in_groups
+from diptych.pipelines.painting import Asked, Networks, Request, in_groups, sides_of
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.unpadded import Manner, Reader, read
 
@@ -84,7 +84,7 @@ WAYS: dict[str, Way] = {
 
 
 @dataclass(frozen=True)
-class WordedNetworks:
+class WordedNetworks(Networks):
     """`reader` reads words, `transformer` paints latents in its family's `way`, `vae` makes them
     pictures; `preset` says how the family is sampled."""
 
@@ -99,14 +99,6 @@ class WordedNetworks:
         return self.preset.prediction
 
     @property
-    def dtype(self) -> torch.dtype:
-        return next(self.transformer.parameters()).dtype
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.transformer.parameters()).device
-
-    @property
     def size(self) -> tuple[int, int]:
         side = self.transformer.config.side * self.vae.factor
         return side, side
@@ -118,20 +110,10 @@ class WordedNetworks:
     def modules(self) -> list[nn.Module]:
         return [self.transformer, self.vae, self.reader.network]
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        for network in self.modules():
-            network.to(device, dtype)
-
     def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
-        factor, own = self.vae.factor, self.size
+        factor = self.vae.factor
         whole = factor * self.transformer.config.patch_size
-        sides = (width or own[0], height or own[1])
-        if any(side % whole or not whole <= side <= LARGEST for side in sides):
-            raise InvalidValue(
-                f"{sides[0]} x {sides[1]} is not offered.",
-                do=f"Choose multiples of {whole} up to {LARGEST}; {own[0]} x {own[1]} is this "
-                "model's own.",
-            )
+        sides = sides_of(width, height, self.size, whole, LARGEST)
         return self.vae.config.latent_channels, sides[1] // factor, sides[0] // factor
 
     def tell(self, request: Request) -> list[Told]:

@@ -40,13 +40,23 @@ def test_a_whole_model_paints_from_what_was_a_pickle(tmp_path: Path, capsys):
     state = load_file(tiny_file(tmp_path / "tiny.safetensors"))
     torch.save({"state_dict": state, "global_step": 5}, tmp_path / "model.ckpt")
     assert entry(["models", "convert", str(tmp_path / "model.ckpt")]) == 0
-    assert f"{len(state)} tensors" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{len(state)} tensors" in said
+    assert entry(["models", "inspect", str(tmp_path / "model.safetensors")]) == 0
+    assert said.endswith(capsys.readouterr().out)
     assert all(not one.report.problems for one in found_in(tmp_path / "model.safetensors"))
     assert entry(["models", "inspect", str(tmp_path / "model.ckpt")]) == 4
     assert "diptych models convert" in capsys.readouterr().err
     out = ["-o", str(tmp_path / "b.safetensors"), "--json"]
     assert entry(["models", "convert", str(tmp_path / "model.ckpt"), *out]) == 0
     assert json.loads(capsys.readouterr().out)["left"] == ["global_step"]
+
+
+def test_weights_of_no_model_are_written_and_told(tmp_path: Path, capsys):
+    torch.save(weights(), tmp_path / "x.ckpt")
+    assert entry(["models", "convert", str(tmp_path / "x.ckpt")]) == 0
+    assert "not known as a model" in capsys.readouterr().out
+    assert len(load_file(tmp_path / "x.safetensors")) == 4
 
 
 class Hostile:
@@ -76,11 +86,8 @@ def cut(path: Path) -> None:
 
 
 def claims(path: Path) -> None:
-    """A few bytes that ask for half a terabyte."""
-    name = str(path.with_suffix(".whole"))
-    torch.save({"a": torch.zeros(4)}, name)
-    content = pickle.dumps({"a": bytearray})
-    path.write_bytes(b"\x80\x02" + content)
+    """One number that says it is four terabytes of them."""
+    torch.save({"a": torch.zeros(1).expand(10**12)}, path)
 
 
 BROKEN = {
@@ -88,7 +95,8 @@ BROKEN = {
     "hostile archive": (hostile_archive, "not converted"),
     "bomb": (bomb, "would grow to 64 MB"),
     "cut short": (cut, "not converted|no whole"),
-    "not weights": (claims, "not converted"),
+    "claims": (claims, "more memory than its size allows"),
+    "not weights": (lambda path: path.write_bytes(pickle.dumps({"a": bytearray})), "not converted"),
     "empty": (lambda path: path.write_bytes(b""), "not converted"),
     "no tensors": (lambda path: torch.save({"a": 1}, path), "holds no tensors"),
     "no table": (lambda path: torch.save([1], path), "no table"),
@@ -103,6 +111,17 @@ def test_broken_and_hostile_files_leave_nothing_behind(what: str, tmp_path: Path
     with pytest.raises(Unreadable, match=said):
         convert(tmp_path / "x.ckpt", tmp_path / "x.safetensors")
     assert {path.name for path in tmp_path.iterdir()} == before
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["resource", "torch", "json"])
+def test_modules_beside_the_file_are_not_imported(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    torch.save(weights(), tmp_path / "x.ckpt")
+    (tmp_path / f"{name}.py").write_text("open('ran', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    assert convert(Path("x.ckpt"), Path("x.safetensors")).tensors == 4
     assert not (tmp_path / "ran").exists()
 
 

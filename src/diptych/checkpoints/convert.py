@@ -55,7 +55,8 @@ def _in_a_process(source: Path, out: Path) -> dict[str, object]:
     size = source.stat().st_size // _MEGABYTE
     seconds = 60 + size // 20
     limits = [str(seconds), str(_ROOM + 3 * size)]
-    command = [sys.executable, "-m", "diptych.checkpoints.unpickle", str(source), str(out)]
+    # -P: else `-m` imports from the current folder first, which is where downloads lie.
+    command = [sys.executable, "-P", "-m", "diptych.checkpoints.unpickle", str(source), str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
@@ -67,12 +68,20 @@ def _in_a_process(source: Path, out: Path) -> dict[str, object]:
     lines = done.stdout.strip().splitlines()
     said = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
     if done.returncode or "tensors" not in said:
-        why = said.get("error") or "its process came to its limits of memory or time"
+        why = said.get("error") or _of_a_dead(done)
         raise Unreadable(
             f"{str(source)!r} is not converted: {why}.",
             do="Only tensors are taken from it; ask its author for safetensors.",
         )
     return said
+
+
+def _of_a_dead(done: subprocess.CompletedProcess[str]) -> str:
+    """Why a process that said nothing ended: a signal is the system's word for a limit."""
+    lines = done.stderr.strip().splitlines()
+    if done.returncode < 0 or not lines:
+        return "its process came to its limits of memory or time"
+    return f"its process failed: {lines[-1][:200]}"
 
 
 def _refuse_bombs(source: Path) -> None:

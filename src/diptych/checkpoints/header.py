@@ -76,8 +76,10 @@ def files_of(folder: Path, variant: str = "") -> list[Path]:
         )
     if not plain:
         others = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.ckpt"))
-        what = "only pickles" if others else "no .safetensors"
-        raise NotFound(f"There are {what} in {str(folder)!r}.", do="Save it as safetensors.")
+        if others:
+            do = f"diptych models convert {others[0]} makes safetensors of one."
+            raise NotFound(f"There are only pickles in {str(folder)!r}.", do=do)
+        raise NotFound(f"There are no .safetensors in {str(folder)!r}.", do="Name another folder.")
     names = ", ".join(path.name for path in plain[:3])
     raise Unreadable(f"{str(folder)!r} holds several weight files: {names}.", do="Keep one.")
 

@@ -16,6 +16,7 @@ from typing import Any
 
 # What a whole training state has around its weights.
 _NESTS = ("state_dict", "model", "params_ema", "params", "module")
+_TOO_LARGE = "it needs more memory than its size allows"
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000
 
 
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
         tensors, left = weights_of(content)
         save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, out)
     except MemoryError:
-        print(json.dumps({"error": "it needs more memory than its size allows"}))
+        print(json.dumps({"error": _TOO_LARGE}))
         return 1
     except pickle.UnpicklingError as error:
         asked = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
@@ -40,7 +41,8 @@ def main(arguments: list[str]) -> int:
         return 1
     except Exception as error:  # whatever else a broken file brings up
         said = str(error).strip().splitlines() or [type(error).__name__]
-        print(json.dumps({"error": said[0][:200]}))
+        large = "allocate memory" in said[0]  # which PyTorch raises as a plain RuntimeError
+        print(json.dumps({"error": _TOO_LARGE if large else said[0][:200]}))
         return 1
     print(json.dumps({"tensors": len(tensors), "left": left}))
     return 0

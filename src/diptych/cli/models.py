@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any
 
 # section of the list -> what stands above it
@@ -60,10 +61,8 @@ def run(args: Namespace) -> int:
 
 def _convert(args: Namespace) -> int:
     """A pickle made into safetensors, and what is in it."""
-    from pathlib import Path
-
     from diptych.checkpoints.convert import convert
-    from diptych.foundation.errors import InvalidValue
+    from diptych.foundation.errors import DiptychError, InvalidValue
 
     if not args.path:
         raise InvalidValue("There is no path.", do="diptych models convert model.ckpt")
@@ -76,14 +75,26 @@ def _convert(args: Namespace) -> int:
     if made.left:
         some = ", ".join(made.left[:5]) + (", ..." if len(made.left) > 5 else "")
         print(f"  left out {len(made.left)} that are no tensors: {some}")
-    print(f"More about it: diptych models inspect {made.path}")
+    try:
+        print(_accounts(made.path))
+    except DiptychError as error:  # it is written all the same: not all weights are a model's
+        print(f"  not known as a model: {error}")
     return 0
+
+
+def _accounts(path: Path) -> str:
+    """What `inspect` says of a file, adapter or model. Raises DiptychError."""
+    from diptych.checkpoints.adapters.inspect import inspected
+    from diptych.checkpoints.load import found_in
+
+    adapter = inspected(path, None)
+    reports = [one.report for one in found_in(path)] if adapter is None else [adapter]
+    return "\n\n".join(map(_told, reports))
 
 
 def _inspect(args: Namespace) -> int:
     """What is in a file or folder, without reading a tensor; ends with 4 if it does not fit."""
     from dataclasses import asdict
-    from pathlib import Path
 
     from diptych.checkpoints.adapters.inspect import inspected
     from diptych.checkpoints.load import found_in

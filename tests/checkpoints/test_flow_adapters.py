@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diptych.adapters.merging import merge
 from diptych.adapters.rows import applied, planned
 from diptych.checkpoints.adapters.read import found_adapter, load_adapter
+from diptych.checkpoints.adapters.write import DIALECTS, write_adapter
 from diptych.checkpoints.families import flux, sd3
 from diptych.checkpoints.rules import ours_of, plan_of, stored_of
-from diptych.foundation.errors import Unreadable
+from diptych.foundation.errors import InvalidValue, Unreadable
 from diptych.models.flux import Flux
 from diptych.models.table import MODELS
+from tests.tiny_adapters import tiny_adapter
 from tests.tiny_flow import FLOWS
 
 Tensors = dict[str, Tensor]
@@ -193,3 +195,85 @@ def test_what_does_not_fit_is_named(change, said: str, tmp_path: Path):
         found = found_adapter(tmp_path / "x.safetensors", network)
         found.report.check()
         load_adapter(found)
+
+
+def control(transformer: Flux, width: int) -> Tensors:
+    """A control LoRA in Black Forest Labs' names: factors, differences of biases, scales of norms,
+    and as many columns of img_in."""
+    plan = plan_of(flux.original_rules(transformer.config), transformer.state_dict())
+    stored = stored_of(plan, transformer.state_dict())
+    draw, tensors = torch.Generator().manual_seed(9), Tensors()
+    for number, (name, tensor) in enumerate(stored.items()):
+        layer, _, leaf = name.rpartition(".")
+        if leaf == "weight" and tensor.ndim == 2:
+            shape = (len(tensor), width if layer == "img_in" else tensor.shape[1])
+            tensors[f"{layer}.lora_B.weight"], tensors[f"{layer}.lora_A.weight"], _ = factors(
+                shape, number
+            )
+            if f"{layer}.bias" in stored:
+                tensors[f"{layer}.lora_B.bias"] = torch.randn(
+                    len(tensor), generator=draw, dtype=torch.float64
+                )
+        elif leaf == "scale":
+            tensors[name] = torch.rand(tensor.shape, generator=draw, dtype=torch.float64)
+    return tensors
+
+
+@pytest.fixture
+def dev() -> Flux:
+    torch.manual_seed(0)
+    made = FLOWS["flux-dev"]()["transformer"].double().eval().requires_grad_(False)
+    assert isinstance(made, Flux)
+    return made
+
+
+def test_a_control_lora_is_for_merging(dev: Flux, tmp_path: Path):
+    network, name = {"transformer": dev}, "x_embedder.weight"
+    before = {key: tensor.clone() for key, tensor in dev.state_dict().items()}
+    rows, columns = before[name].shape
+    tensors = control(dev, 2 * columns)
+    save_file(tensors, tmp_path / "x.safetensors")
+    found = found_adapter(tmp_path / "x.safetensors", network)
+    assert found.report.applied == found.report.total and not found.report.problems
+    adapter = load_adapter(found)
+    with pytest.raises(InvalidValue, match=r"x_embedder.*\n?.*Merge"):
+        planned(network, [(adapter, 1.0)])
+    merged = merge(network, [(adapter, 1.0)])
+    after = {key: tensor.clone() for key, tensor in dev.state_dict().items()}
+    merged.undo()
+    assert all(torch.equal(tensor, before[key]) for key, tensor in dev.state_dict().items())
+    wide = torch.cat([before[name], torch.zeros(rows, columns, dtype=torch.float64)], dim=1)
+    change = tensors["img_in.lora_B.weight"] @ tensors["img_in.lora_A.weight"]
+    assert torch.allclose(after[name], wide + change, rtol=1e-12, atol=1e-12)
+    bias = before["x_embedder.bias"] + tensors["img_in.lora_B.bias"]
+    assert torch.allclose(after["x_embedder.bias"], bias, rtol=1e-12)
+    norms = tensors["double_blocks.0.img_attn.norm.query_norm.scale"]
+    assert torch.equal(after["transformer_blocks.0.attn.norm_q.weight"], norms)
+
+
+@pytest.mark.parametrize("width", ["one more", "three times", "one less"])
+def test_a_control_lora_of_another_width_is_refused(width: str, dev: Flux, tmp_path: Path):
+    columns = dev.get_parameter("x_embedder.weight").shape[1]
+    wide = {"one more": columns + 1, "three times": 3 * columns, "one less": columns - 1}[width]
+    save_file(control(dev, wide), tmp_path / "x.safetensors")
+    with pytest.raises(Unreadable, match="img_in"):
+        load_adapter(found_adapter(tmp_path / "x.safetensors", {"transformer": dev}))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("which", ["flux-dev", "sd3.5-medium"])
+def test_what_is_written_is_read_again(which: str, dialect: str, tmp_path: Path):
+    """T5 too, which is FLUX's second encoder and SD3's third, and kohya's third in both."""
+    networks = {name: one for name, one in FLOWS[which]().items() if name != "vae"}
+    adapter = tiny_adapter(networks, ("lora",), seed=1, dtype=torch.float32)
+    path = write_adapter(tmp_path / "x.safetensors", adapter, networks, dialect)
+    if dialect.startswith("kohya"):
+        assert any(name.startswith("lora_te3_") for name in load_file(path))
+    found = found_adapter(path, networks)
+    assert found.report.applied == found.report.total and not found.report.problems
+    again = load_adapter(found)
+    assert again.changes.keys() == adapter.changes.keys()
+    for place, change in adapter.changes.items():
+        shape = tuple(networks[place.component].get_submodule(place.module).weight.shape)
+        wanted = change.delta(shape)
+        assert (again.changes[place].delta(shape) - wanted).abs().max() <= 1e-5, place

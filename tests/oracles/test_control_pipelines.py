@@ -26,7 +26,15 @@ from diptych.imaging.clip_pictures import clip_image
 from diptych.models.ip_adapter import IPAdapter, IPAdapterConfig
 from diptych.pipelines.painter_front import TextToImage
 from diptych.pipelines.steering import Control, ImagePrompt
-from tests.oracles.test_editing_pipelines import ASKED, STEPS, certain, near, picture, seeded, unet
+from tests.oracles.test_editing_pipelines import (
+    ASKED,
+    STEPS,
+    assert_near,
+    certain,
+    picture,
+    seeded,
+    unet,
+)
 from tests.oracles.test_stable_diffusion import drawn, tokenizer
 from tests.oracles.test_stable_diffusion_2_and_xl import DDIM, made_xl, saved, words
 
@@ -99,7 +107,7 @@ def test_controlnets(parts, plain, controls, count: int, guess: bool):
         )
         for i in range(count)
     ]  # fmt: skip
-    near(model(**ASKED, **OURS, solver="ddim", controls=given), wanted)
+    assert_near(model(**ASKED, **OURS, solver="ddim", controls=given), wanted)
     assert np.abs(np.asarray(model(**ASKED, **OURS, solver="ddim")) / 255 - wanted).max() > 0.01
 
 
@@ -144,7 +152,9 @@ def test_sdxl_with_a_controlnet(tmp_path: Path):
     wanted = theirs(**ASKED, **STEPS, **SIZE, image=followed(3), generator=seeded()).images[0]
     model = TextToImage.load(str(folder))
     assert model.add(tmp_path / "control", "c").family == "sdxl"
-    near(model(**ASKED, **OURS, controls=[Control(network="c", picture=followed(3))]), wanted)
+    assert_near(
+        model(**ASKED, **OURS, controls=[Control(network="c", picture=followed(3))]), wanted
+    )
 
 
 def test_t2i_adapter(parts, plain, tmp_path: Path):
@@ -166,7 +176,7 @@ def test_t2i_adapter(parts, plain, tmp_path: Path):
     model = TextToImage.load(str(plain[1]))
     model.add(tmp_path, "sketch")
     given = [Control(network="sketch", picture=followed(6), strength=0.8)]
-    near(model(**ASKED, **OURS, solver="ddim", controls=given), wanted)
+    assert_near(model(**ASKED, **OURS, solver="ddim", controls=given), wanted)
 
 
 @pytest.mark.parametrize("kind", ["plain", "plus"])
@@ -212,6 +222,6 @@ def test_ip_adapter(parts, plain, tmp_path: Path, kind: str):
     report = model.add(tmp_path / "ip.safetensors", "ip", encoder=tmp_path / "encoder")
     assert report.applied == report.total
     given = [ImagePrompt(network="ip", picture=shown, strength=0.7)]
-    near(model(**ASKED, **OURS, solver="ddim", image_prompts=given), wanted)
+    assert_near(model(**ASKED, **OURS, solver="ddim", image_prompts=given), wanted)
     with pytest.raises(InvalidValue, match="reads pictures like words"):
         model(**ASKED, controls=[Control(network="ip", picture=shown)])

@@ -75,7 +75,7 @@ def made(pipeline: type, channels: int, path: Path, scheduler: object):
     return saved(pipeline(**parts), path)
 
 
-def near(ours: Image.Image, wanted: np.ndarray) -> None:
+def assert_near(ours: Image.Image, wanted: np.ndarray) -> None:
     # Ours is rounded to bytes: half of one, and 1e-4 of the range.
     assert np.abs(np.asarray(ours) / 255 - wanted).max() < 0.5 / 255 + 1e-4
 
@@ -92,7 +92,7 @@ def test_image_to_image(tmp_path: Path):
     wanted = theirs(**ASKED, **STEPS, image=picture(), strength=0.55, generator=seeded()).images[0]
     model = TextToImage.load(str(folder))
     asked = {"seed": 5, "steps": 20, "guidance": 7.5, "solver": "ddim"}
-    near(model(**ASKED, **asked, init=picture(), strength=0.55), wanted)
+    assert_near(model(**ASKED, **asked, init=picture(), strength=0.55), wanted)
 
 
 def _mode(found):
@@ -114,7 +114,7 @@ def test_inpainting_with_nine_channels(tmp_path: Path, strength: float):
     wanted = np.where(where[:, :, None] > 0, wanted, np.asarray(init) / 255)
     model = TextToImage.load(str(folder))
     asked = {"seed": 5, "steps": 20, "guidance": 7.5, "solver": "ddim", "strength": strength}
-    near(model(**ASKED, **asked, init=init, mask=mask), wanted)
+    assert_near(model(**ASKED, **asked, init=init, mask=mask), wanted)
     with pytest.raises(InvalidValue, match="edits a picture"):
         model(**ASKED)
 
@@ -132,7 +132,7 @@ def test_editing_by_instruction(tmp_path: Path, guidances: tuple[float, float]):
     ).images[0]  # fmt: skip
     model = TextToImage.load(str(folder))
     asked = {"seed": 5, "steps": 20, "solver": "ddim", "guidance": text}
-    near(model(**ASKED, **asked, image_guidance=image, init=picture()), wanted)
+    assert_near(model(**ASKED, **asked, image_guidance=image, init=picture()), wanted)
     with pytest.raises(InvalidValue, match="Leave strength out"):
         model(**ASKED, init=picture(), strength=0.5)
 
@@ -172,9 +172,9 @@ def test_a_base_and_its_refiner(tmp_path: Path):
     ).images[0]  # fmt: skip
     model, refines = TextToImage.load(str(folder)), TextToImage.load(str(other))
     asked = {"seed": 5, "steps": 20, "guidance": 7.5, "width": 40, "height": 24}
-    near(model(**ASKED, **asked, refiner=refines), wanted)
+    assert_near(model(**ASKED, **asked, refiner=refines), wanted)
     # By itself it paints a given picture anew.
     second.vae.encode = lambda x, encode=second.vae.encode: _mode(encode(x))
     wanted = second(**ASKED, **STEPS, image=picture(), strength=0.3, generator=seeded()).images[0]
     given = {"seed": 5, "steps": 20, "guidance": 7.5, "init": picture(), "strength": 0.3}
-    near(refines(**ASKED, **given), wanted)
+    assert_near(refines(**ASKED, **given), wanted)

@@ -10,19 +10,31 @@ import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from safetensors.torch import save_file
-from test_stable_diffusion import DDIM, folder, painted_by, theirs  # noqa: F401
 from torch import nn
 
 from diptych.pipelines.painter_front import TextToImage
+from tests.oracles.test_stable_diffusion import DDIM, made_sd1, painted_by
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SIZE = {"width": 24, "height": 16}
 
 
+@pytest.fixture(scope="module")
+def theirs() -> StableDiffusionPipeline:
+    return made_sd1()
+
+
+@pytest.fixture(scope="module")
+def folder(theirs: StableDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sd1")
+    theirs.save_pretrained(path)
+    return path
+
+
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_learnt_word_paints_the_same_picture(
-    theirs: StableDiffusionPipeline,  # noqa: F811
-    folder: Path,  # noqa: F811
+    theirs: StableDiffusionPipeline,
+    folder: Path,
     tmp_path: Path,
     rows: int,
 ):
@@ -48,8 +60,8 @@ def test_a_learnt_word_paints_the_same_picture(
 
 
 def test_a_lora_paints_the_same_picture(
-    theirs: StableDiffusionPipeline,  # noqa: F811
-    folder: Path,  # noqa: F811
+    theirs: StableDiffusionPipeline,
+    folder: Path,
     tmp_path: Path,
 ):
     """The U-Net's; that of words is held in `test_adapters`."""

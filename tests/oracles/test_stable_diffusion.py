@@ -52,8 +52,7 @@ def tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=numbers, merges=merges, model_max_length=77)
 
 
-@pytest.fixture(scope="module")
-def theirs() -> StableDiffusionPipeline:
+def made_sd1() -> StableDiffusionPipeline:
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         sample_size=8, block_out_channels=(32, 64), layers_per_block=1,
@@ -76,6 +75,11 @@ def theirs() -> StableDiffusionPipeline:
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+@pytest.fixture(scope="module")
+def theirs() -> StableDiffusionPipeline:
+    return made_sd1()
 
 
 @pytest.fixture(scope="module")

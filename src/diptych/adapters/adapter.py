@@ -69,9 +69,10 @@ def module_of(networks: Mapping[str, nn.Module], place: Place) -> nn.Module:
     """The module of a place. Raises InvalidValue where there is none."""
     try:
         module = networks[place.component].get_submodule(place.module)
-        getattr(module, place.leaf).shape  # noqa: B018
-    except (KeyError, AttributeError) as error:
+    except (KeyError, AttributeError):
+        module = None
+    if module is None or getattr(module, place.leaf, None) is None:
         raise InvalidValue(
             f"There is no {str(place)!r} to be changed.", do="Is the adapter another model's?"
-        ) from error
+        )
     return module

@@ -6,6 +6,7 @@ factors are stored in. `added` is that for a given weight, on which some kinds d
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, is_dataclass, replace
 from math import prod, sqrt
 from typing import Any, Protocol
@@ -33,19 +34,19 @@ class Change(Protocol):
         ...
 
 
-class Fixed:
+class Fixed(ABC):
     """Kinds that do not look at the weight they change."""
 
     rank = 0
 
     @property
+    @abstractmethod
     def shape(self) -> Shape:
         """Rows, and all else of the weight, whose kernel may be flattened."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delta(self, shape: Shape, kind: torch.dtype = torch.float32) -> Tensor:
         """What is added to a weight of this shape."""
-        raise NotImplementedError
 
     def fits(self, shape: Shape) -> bool:
         return prod(self.shape) == prod(shape) and self.shape[0] == shape[0]

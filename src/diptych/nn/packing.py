@@ -15,9 +15,11 @@ def pack(network: nn.Module) -> int:
     again, and with gradients the plain ones are taken."""
     count = 0
     for module in network.modules():
-        plain = type(module) is nn.Conv2d and module.padding_mode == "zeros"
-        if plain and module.groups == 1 and module.kernel_size != (1, 1):
-            module.forward = _Packed(module)  # type: ignore[method-assign]
+        # Not what was put in a convolution's place: that has a forward of its own.
+        if not isinstance(module, nn.Conv2d) or type(module) is not nn.Conv2d:
+            continue
+        if module.padding_mode == "zeros" and module.groups == 1 and module.kernel_size != (1, 1):
+            vars(module)["forward"] = _Packed(module)
             count += 1
     return count
 
@@ -25,8 +27,8 @@ def pack(network: nn.Module) -> int:
 def unpack(network: nn.Module) -> None:
     """Forget the packed weights."""
     for module in network.modules():
-        if isinstance(module.__dict__.get("forward"), _Packed):
-            del module.forward
+        if isinstance(vars(module).get("forward"), _Packed):
+            del vars(module)["forward"]
 
 
 class _Packed:

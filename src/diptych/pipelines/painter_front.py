@@ -37,11 +37,12 @@ from diptych.pipelines.published import is_published, read_published
 from diptych.pipelines.reference import folder_of
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.steering import Control, ImagePrompt
-from diptych.pipelines.text_to_image import Way, paint
+from diptych.pipelines.text_to_image import PaintState, Way, paint
 from diptych.pipelines.tiles import Tiling, decoded, in_windows
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 
 # A step's number, and small pictures of what is held to come.
@@ -274,16 +275,16 @@ class TextToImage:
 
     def _way(self, tiling: Tiling | None, decode: Tiling | None, preview: Preview | None) -> Way:
         networks = self.networks
-        watch = None
-        if preview is not None:
-            small = fitted(networks)
-            watch = lambda state, x0: preview(  # noqa: E731
-                state.step, [Image.fromarray(one) for one in small(x0)]
-            )
+        small = None if preview is None else fitted(networks)
+
+        def watch(state: PaintState, x0: Tensor) -> None:
+            if preview is not None and small is not None:
+                preview(state.step, [Image.fromarray(one) for one in small(x0)])
+
         return Way(
             None if tiling is None else in_windows(networks, tiling),
             None if decode is None else lambda latent: decoded(networks.decode, latent, decode),
-            watch,
+            None if preview is None else watch,
         )
 
     def _check(self, prompts: list[str], seeds: list[int]) -> None:

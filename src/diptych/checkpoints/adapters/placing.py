@@ -18,7 +18,7 @@ from diptych.checkpoints.adapters.names import Spot
 from diptych.checkpoints.adapters.said import Beside
 from diptych.checkpoints.rules import Take, ours_of, shape_of
 
-# Layers that a control LoRA may make wider, for a second picture beside the first.
+# Layers that a control LoRA may make twice as wide, for a second picture beside the first.
 WIDENED = {("transformer", "x_embedder")}
 
 
@@ -60,7 +60,8 @@ def ours(
                 raise LookupError(f"changes a {leaf} that {place.module!r} does not have")
             shape = shapes[place]
             if (place.component, place.module) in WIDENED and isinstance(change, LowRank):
-                shape = (shape[0], max(shape[1], change.shape[1]))
+                wide = (shape[0], 2 * shape[1])
+                shape = wide if change.shape == wide else shape
             found.append((place, _turned(change, take, shape, on_trial)))
     return found
 

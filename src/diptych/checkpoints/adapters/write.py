@@ -30,6 +30,7 @@ from diptych.checkpoints.adapters.said import METADATA
 from diptych.checkpoints.folder import save_tensors
 from diptych.checkpoints.rules import Take, ours_of, shape_of
 from diptych.foundation.errors import InvalidValue, unknown
+from diptych.models.t5_encoder import T5Encoder
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ def tensors_of(
         start = how.starts[component]
         if start == "lora_te_" and len([name for name in networks if "text" in name]) > 1:
             start = "lora_te1_"
+        if how.flat and isinstance(networks[component], T5Encoder):
+            start = _STARTS["text_encoder_3"]  # of FLUX too, where it is the second
         layer = takes[0].theirs.rpartition(".")[0]
         target = start + (layer.replace(".", "_") if how.flat else layer)
         parts = _parts(component, takes, adapter, networks[component])
@@ -128,7 +131,8 @@ def _by_layer(
         named = plans_of(component, network)
         plans = {layout: plan for dialect, layout, plan in named if not dialect}
         layers: dict[str, list[Take]] = {}
-        for take in plans[how.layouts.get(component, "folder")]:
+        # T5 has no layout of CLIP's, whichever of the encoders it is.
+        for take in plans.get(how.layouts.get(component, "folder"), plans["folder"]):
             module, _, leaf = take.ours.rpartition(".")
             if leaf == "weight":
                 layers.setdefault(take.theirs, []).append(take)
@@ -186,8 +190,10 @@ def _stored(changes: Sequence[tuple[Take, Change | None]], rows: Sequence[int]) 
     ):
         return first.change
     each = [change for _, change in changes]
-    if all(isinstance(change, LowRank | None) for change in each):
-        return _joined([(c, o) for c, o in zip(each, orders, strict=True)], whole)  # type: ignore[misc]
+    both = zip(each, orders, strict=True)
+    thin = [(change, order) for change, order in both if isinstance(change, LowRank)]
+    if len(thin) == len(found):
+        return _joined(thin, whole)
     if all(isinstance(change, Full) and change.scale == 1 for change in each):
         diff = torch.cat([change.diff for change in each if isinstance(change, Full)])
         return Full(torch.empty_like(diff).index_copy_(0, torch.cat(orders), diff))
@@ -197,10 +203,9 @@ def _stored(changes: Sequence[tuple[Take, Change | None]], rows: Sequence[int]) 
     )
 
 
-def _joined(parts: Sequence[tuple[LowRank | None, Tensor]], whole: int) -> LowRank:
+def _joined(found: Sequence[tuple[LowRank, Tensor]], whole: int) -> LowRank:
     """LoRAs of parts of a matrix -> of the whole: those that share their `down` lie above each
     other, as they were read; others on a diagonal."""
-    found = [(part, order) for part, order in parts if part is not None]
     first = found[0][0]
     kind = first.up.dtype
     if all(

@@ -118,6 +118,10 @@ def test_a_control_of_another_size_family_or_name_is_refused(plain, controls, tm
         model(
             **ASKED, width=16, height=16, controls=[Control(network="canny", picture=followed(0))]
         )
+    with pytest.raises(InvalidValue, match="kind=2 is for a union"):
+        model(**ASKED, **SIZE, controls=[Control(network="canny", picture=followed(0), kind=2)])
+    with pytest.raises(InvalidValue, match="edit by words"):
+        model(**ASKED, **SIZE, image_guidance=1.5)
     with pytest.raises(NotFound, match="Did you mean 'canny'"):
         model(**ASKED, controls=[Control(network="cany", picture=followed(0))])
     with pytest.raises(InvalidValue, match="'canny' follows a picture"):
@@ -135,6 +139,18 @@ def test_a_control_of_another_size_family_or_name_is_refused(plain, controls, tm
     model.add(tmp_path / "other")
     with pytest.raises(InvalidValue, match="does not steer this model"):
         model(**ASKED, **SIZE, controls=[Control(network="other", picture=followed(0))])
+
+
+def test_a_saved_pipeline_says_that_its_control_is_not_used_by_itself(
+    parts, controls, tmp_path: Path
+):
+    pipeline = StableDiffusionControlNetPipeline(**parts, controlnet=controls[0][0])
+    pipeline.save_pretrained(tmp_path)
+    model = TextToImage.load(str(tmp_path))
+    uses = {one.component: one.assumed.get("use", "") for one in model.reports}
+    assert "TextToImage.add" in uses["controlnet"] and not uses["unet"]
+    model.add(tmp_path / "controlnet", "canny")
+    assert model.attached["canny"].report.applied == model.attached["canny"].report.total
 
 
 def test_sdxl_with_a_controlnet(tmp_path: Path):

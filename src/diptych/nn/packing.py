@@ -42,7 +42,7 @@ class _Packed:
     def __call__(self, x: Tensor) -> Tensor:
         conv, weight = self.conv, self.conv.weight
         outside = x.device.type != "cpu" or x.dtype not in _KINDS
-        if torch.is_grad_enabled() or outside or x.shape[2] * x.shape[3] in _PLAIN:
+        if torch.is_grad_enabled() or outside or x.shape[2] * x.shape[3] >= _PLAIN_FROM:
             return nn.Conv2d.forward(conv, x)
         now = (weight.data_ptr(), weight._version, weight.dtype)
         if now != self.of:
@@ -59,7 +59,8 @@ def _packed(conv: nn.Conv2d) -> Tensor:
 
 
 _KINDS = (torch.float32, torch.bfloat16)
-# Cells for which plain kernels are as fast (0.97 to 1.07 of their time; 3x3, 32 to 640 channels).
-_PLAIN = range(24 * 24, 48 * 48)
+# Cells from which plain kernels are as fast (0.97 to 1.03 of their time, below 0.66 to 0.93): see
+# benchmarks/packed_convolutions.py.
+_PLAIN_FROM = 24 * 24
 _reorder: Callable[..., Tensor] = torch.ops.aten.mkldnn_reorder_conv2d_weight
 _convolve: Callable[..., Tensor] = torch.ops.mkldnn._convolution_pointwise

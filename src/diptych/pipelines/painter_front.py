@@ -236,6 +236,10 @@ class TextToImage:
         )  # fmt: skip
         begin = None if init is None else _begin(init, mask)
         size = self._sized(init, width, height)
+        if image_guidance is not None and self.networks.shown != "beside":
+            raise InvalidValue(
+                "An image guidance is for models that edit by words.", do="Leave it out."
+            )
         followed, read = with_networks(self.attached, controls, image_prompts)
         each = self.adapters.of_each(self.networks, loras, len(prompts))
         adapted = self.adapters.weighted(each)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from diptych.checkpoints.account import LoadReport
 from diptych.checkpoints.load import Found, found_in
 from diptych.foundation.errors import Unreadable
 from diptych.foundation.progress import Report, silent
+from diptych.pipelines.attachments import KINDS
 from diptych.pipelines.flow_transformer_files import FLOW_FAMILIES, read_flow_transformer
 from diptych.pipelines.painting import Painting
 from diptych.pipelines.sampling import Sampling
@@ -22,6 +24,8 @@ Reader = Callable[[Path, Mapping[str, Found], torch.dtype, Report], Read]
 
 # What paints, of the components that a model may have.
 _PAINTERS = ("unet", "transformer")
+# What a folder may have beside, as pipelines of ControlNets were saved.
+BESIDE = (*KINDS, "image_encoder")
 READERS: dict[str, Reader] = {
     **dict.fromkeys(FAMILIES, read_stable_diffusion),
     **dict.fromkeys(FLOW_FAMILIES, read_flow_transformer),
@@ -57,4 +61,13 @@ def read_published(
         )
     for one in found.values():
         one.report.check()
-    return READERS[name](path, found, dtype, report)
+    painting, sampling, reports = READERS[name](path, found, dtype, report)
+    return painting, sampling, tuple(_with_use(one) for one in reports)
+
+
+def _with_use(report: LoadReport) -> LoadReport:
+    """The account of a component that painting by words does not use says so."""
+    if report.component not in BESIDE:
+        return report
+    said = "none by itself: TextToImage.add uses its folder"
+    return replace(report, assumed={**report.assumed, "use": said})

@@ -145,6 +145,10 @@ def steers(unet: UNet, controls: Sequence[Control], size: tuple[int, int]) -> tu
                 f"A {type(control.network).__name__} of this shape does not steer this model.",
                 do="Take a control that was made for the model's family.",
             )
+        if control.kind and not isinstance(control.network, ControlNetUnion):
+            raise InvalidValue(
+                f"kind={control.kind} is for a union of ControlNets.", do="Leave it out."
+            )
         pixels = pixels_of(control.picture)
         height, width, _ = pixels.shape
         if (width, height) != size:

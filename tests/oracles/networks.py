@@ -99,7 +99,8 @@ def widened() -> Iterator[None]:
 def apart(ours: Tensor, theirs: Tensor) -> float:
     """The largest difference relative to the largest value."""
     assert ours.shape == theirs.shape
-    return float((ours.double() - theirs.double()).abs().max() / theirs.double().abs().max())
+    wide = ours.detach().double(), theirs.detach().double()
+    return float((wide[0] - wide[1]).abs().max() / wide[1].abs().max())
 
 
 def all_apart(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
@@ -136,6 +137,8 @@ def exact_norms(network: Module, epsilon: float = 1e-6) -> Module:
     """Their RMS norms, which take the mean of squares in float32, in the type of the input."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
-            if type(child).__name__ in ("RMSNorm", "T5LayerNorm") and type(child) is not nn.RMSNorm:
+            kind = type(child).__name__
+            plain = kind.endswith(("RMSNorm", "T5LayerNorm")) and not kind.startswith("Gemma")
+            if plain and type(child) is not nn.RMSNorm:
                 setattr(parent, name, nn.RMSNorm(len(child.weight), eps=epsilon))
     return network

@@ -23,6 +23,20 @@ class RMSNorm(nn.Module):
         return bare_norm(x, self.epsilon) * self.weight.to(x.dtype)
 
 
+class PlusOneNorm(nn.Module):
+    """Its gain is 1 + weight, multiplied before anything is rounded (Gemma Team, 2024)."""
+
+    def __init__(self, width: int, epsilon: float = _EPSILON):
+        super().__init__()
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., D]"""
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return (bare_norm(x.to(wide), self.epsilon) * (1 + self.weight.to(wide))).to(x.dtype)
+
+
 def bare_norm(x: Tensor, epsilon: float = _EPSILON) -> Tensor:
     """The norm without a gain, [..., D] -> [..., D]"""
     return rms_norm(x, x.shape[-1:], eps=epsilon)

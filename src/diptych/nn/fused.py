@@ -1,0 +1,48 @@
+"""Linear maps of one input as one matrix product, its weights laid as fits a CPU.
+
+With one row, a product reads its weights once and does little else: laid as (in, out) it takes
+about half the time of (out, in) where there are more outputs than inputs (torch 2.13, one thread;
+`python -m benchmarks.i2t_decode --layouts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+
+class Fused:
+    """What several layers make of one input, side by side. Their parameters become parts of one
+    tensor, so that nothing is kept twice; train them no further."""
+
+    def __init__(self, layers: Sequence[nn.Linear]):
+        weights = torch.cat([layer.weight.detach() for layer in layers])
+        biases = [layer.bias for layer in layers if layer.bias is not None]
+        if biases and len(biases) != len(layers):
+            raise ValueError("some of the layers have a bias and others none")
+        outputs, inputs = weights.shape
+        self.wide = outputs > inputs
+        self.weight = weights.T.contiguous() if self.wide else weights
+        self.bias = torch.cat([bias.detach() for bias in biases]) if biases else None
+        parts = self.weight.T if self.wide else self.weight
+        sizes = [layer.out_features for layer in layers]
+        for layer, part in zip(layers, parts.split(sizes), strict=True):
+            layer.weight = nn.Parameter(part, requires_grad=False)
+        if self.bias is not None:
+            for layer, part in zip(layers, self.bias.split(sizes), strict=True):
+                layer.bias = nn.Parameter(part, requires_grad=False)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., outputs]"""
+        if not self.wide:
+            return linear(x, self.weight, self.bias)
+        flat = x.reshape(-1, x.shape[-1])
+        out = (
+            torch.mm(flat, self.weight)
+            if self.bias is None
+            else torch.addmm(self.bias, flat, self.weight)
+        )
+        return out.unflatten(0, x.shape[:-1])

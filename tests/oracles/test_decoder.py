@@ -32,7 +32,8 @@ _LLAMA3 = {
 _YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 _LONG = {
     "rope_type": "longrope", "factor": 4.0,
-    "short_factor": list(_ODD), "long_factor": list(_ODD[::-1]), "original_max_position_embeddings": 32,
+    "short_factor": list(_ODD), "long_factor": list(_ODD[::-1]),
+    "original_max_position_embeddings": 32,
 }  # fmt: skip
 _GEMMA = replace(TINY, activation="gelu_tanh", plus_one=True, scaled=True, norm_epsilon=1e-6)
 # class of theirs, what their config says besides, our config
@@ -221,7 +222,11 @@ def test_one_by_one_equals_all_at_once(name: str, packed: bool) -> None:
     def run(first: int, last: int, begin: int, end: int) -> Tensor:
         view = slots.view(first, last, end - begin)
         places = torch.arange(begin, end).expand(last - first, -1)
-        states = ours(rows[first - 1 : last - 1, begin:end], places, view)
+        mine = rows[first - 1 : last - 1, begin:end]
+        if packed and end - begin == 1:
+            states = ours.step(mine[:, 0], places[:, 0], view)[:, None]
+        else:
+            states = ours(mine, places, view)
         for slot in range(first, last):
             slots.wrote(slot, end - begin)
         return ours.logits(states)
@@ -236,9 +241,11 @@ def test_one_by_one_equals_all_at_once(name: str, packed: bool) -> None:
 
 
 @every_family
-def test_slots_of_different_lengths_share_a_call(name: str) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_slots_of_different_lengths_share_a_call(name: str, count: int) -> None:
     ours, _ = pair(name)
     whole = logits(ours)
+    ours.pack()
     slots = KVSlots(ours.config.kv, 2, dtype=torch.float64)
     rows, lengths = ours.embed(TOKENS), (7, 2)
     with torch.no_grad():
@@ -246,11 +253,15 @@ def test_slots_of_different_lengths_share_a_call(name: str) -> None:
             view = slots.view(slot, slot + 1, length)
             ours(rows[slot : slot + 1, :length], torch.arange(length)[None], view)
             slots.wrote(slot, length)
-        places = torch.tensor([[7, 8], [2, 3]])
-        mine = torch.stack([rows[0, 7:9], rows[1, 2:4]])
-        found = ours.logits(ours(mine, places, slots.view(0, 2, 2)))
-    assert apart(found[0], whole[0, 7:9]) < 1e-12
-    assert apart(found[1], whole[1, 2:4]) < 1e-12
+        places = torch.tensor([[7, 8], [2, 3]])[:, :count]
+        mine = torch.stack([rows[0, 7 : 7 + count], rows[1, 2 : 2 + count]])
+        view = slots.view(0, 2, count)
+        if count == 1:
+            found = ours.logits(ours.step(mine[:, 0], places[:, 0], view))[:, None]
+        else:
+            found = ours.logits(ours(mine, places, view))
+    assert apart(found[0], whole[0, 7 : 7 + count]) < 1e-12
+    assert apart(found[1], whole[1, 2 : 2 + count]) < 1e-12
 
 
 @every_family
@@ -266,11 +277,10 @@ def test_a_prefix_kept_once(name: str) -> None:
         ours(rows[:1, :4], torch.arange(4)[None], slots.view(0, 1, 4))
         slots.wrote(0, 4)
         prefix = slots.taken(0, following=4)
-        kept = [torch.zeros(2, 2, ours.config.groups, 8, ours.config.head_dim).double()] * 3
-        kept = [layer.clone() for layer in kept]
+        kept = torch.zeros(2, 3, 2, ours.config.groups, 8, ours.config.head_dim).double()
         found = []
         for begin, end in ((4, 6), (6, 7), (7, 9)):
-            view = KVView(kept, [begin - 4] * 2, end - begin, shared=prefix)
+            view = KVView(kept[0], kept[1], [begin - 4] * 2, end - begin, shared=prefix)
             places = torch.arange(begin, end).expand(2, -1)
             found.append(ours.logits(ours(rows[:, begin:end], places, view)))
     assert apart(torch.cat(found, 1), whole[:, 4:]) < 1e-12

@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, silu
 
 from diptych.decoding.slots import KVView
 from diptych.models.decoder_config import DecoderConfig
-from diptych.nn.attention import attend, attend_capped
+from diptych.models.decoder_layer import DecoderLayer, norm_of
+from diptych.models.decoder_step import DecoderStep
 from diptych.nn.fused import Fused
-from diptych.nn.norms import PlusOneNorm, RMSNorm
-from diptych.nn.rope import Rotary, turn
+from diptych.nn.rope import Rotary
 
 
 class Decoder(nn.Module):
@@ -31,8 +31,10 @@ class Decoder(nn.Module):
         )
         turned = Rotary(config.rotary, config.head_dim)
         local = replace(config.rotary, base=config.local_base, stretch="default")
-        self._turned = turned
-        self._local = Rotary(local, config.head_dim) if config.local_base else turned
+        self.turned = turned
+        self.local = Rotary(local, config.head_dim) if config.local_base else turned
+        self.one: DecoderStep | None = None
+        self.head: Fused | None = None
         # Words are told apart from the start, and no logit is wild.
         nn.init.normal_(self.embed_tokens.weight, std=0.02)
 
@@ -61,8 +63,8 @@ class Decoder(nn.Module):
         if places is None:
             places = torch.arange(rows.shape[1], device=rows.device)[None]
         kind = torch.promote_types(rows.dtype, torch.float32)
-        turned = self._turned(places, kind)
-        local = turned if self._local is self._turned else self._local(places, kind)
+        turned = self.turned(places, kind)
+        local = turned if self.local is self.turned else self.local(places, kind)
         seen = _Seen(rows.shape[1], rows.device, mask)
         h = rows
         for number, layer in enumerate(self.layers):
@@ -73,7 +75,9 @@ class Decoder(nn.Module):
 
     def logits(self, states: Tensor) -> Tensor:
         """states [..., D] -> logits of the next token [..., V]"""
-        if self.lm_head is None:
+        if self.head is not None:
+            logits = self.head(states)
+        elif self.lm_head is None:
             logits = states @ self.embed_tokens.weight.T
         else:
             logits = self.lm_head(states)
@@ -84,8 +88,24 @@ class Decoder(nn.Module):
         """Put weights that are used together side by side, laid as fits their shape: the same
         parameters, which from then on are parts of one. For inference; results differ by
         rounding."""
-        for layer in self.layers:
+        layers = [cast(DecoderLayer, layer) for layer in self.layers]
+        for layer in layers:
             layer.pack()
+        if self.lm_head is None:
+            tied = nn.Linear(self.config.width, self.config.vocabulary, bias=False, device="meta")
+            tied.weight = self.embed_tokens.weight
+            self.head = Fused([tied])
+            self.embed_tokens.weight = tied.weight
+        else:
+            self.head = Fused([self.lm_head])
+        self.one = DecoderStep(self.config, layers, self.norm, (self.turned, self.local))
+
+    def step(self, rows: Tensor, places: Tensor, view: KVView) -> Tensor:
+        """One row of each text: rows [B, D] at places [B] or [B, 3] -> states [B, D], normed."""
+        narrow = rows.dtype not in (torch.float32, torch.float64)
+        if self.one is None or view.shared is not None or narrow:
+            return self(rows[:, None], places[:, None], view)[:, 0]
+        return self.one(rows, places, view)
 
 
 class _Seen:
@@ -102,159 +122,3 @@ class _Seen:
         if window not in self._made:
             self._made[window] = self._mask & (self._back < window)
         return self._made[window]
-
-
-def norm_of(config: DecoderConfig, width: int) -> nn.Module:
-    """The family's root mean square norm."""
-    return (PlusOneNorm if config.plus_one else RMSNorm)(width, config.norm_epsilon)
-
-
-class GatedMLP(nn.Module):
-    """One half of the hidden units lets through the other (Shazeer, 2020)."""
-
-    def __init__(self, config: DecoderConfig):
-        super().__init__()
-        self.gate_proj = nn.Linear(config.width, config.hidden, bias=False)
-        self.up_proj = nn.Linear(config.width, config.hidden, bias=False)
-        self.down_proj = nn.Linear(config.hidden, config.width, bias=False)
-        self.smooth = config.activation == "gelu_tanh"
-        self.fused: Fused | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] -> [B, N, D]"""
-        if self.fused is None:
-            gate, up = self.gate_proj(x), self.up_proj(x)
-        else:
-            gate, up = self.fused(x).chunk(2, dim=-1)
-        opened = gelu(gate, approximate="tanh") if self.smooth else silu(gate)
-        return self.down_proj(opened * up)
-
-
-class DecoderLayer(nn.Module):
-    """Attention, then an MLP. Without `sandwich`, the norm before the MLP is named as the one
-    behind the attention is with it."""
-
-    def __init__(self, config: DecoderConfig, number: int):
-        super().__init__()
-        self.self_attn, self.mlp = DecoderAttention(config, number), GatedMLP(config)
-        self.input_layernorm = norm_of(config, config.width)
-        self.post_attention_layernorm = norm_of(config, config.width)
-        around = config.sandwich
-        self.pre_feedforward_layernorm = norm_of(config, config.width) if around else None
-        self.post_feedforward_layernorm = norm_of(config, config.width) if around else None
-
-    def forward(self, x: Tensor, turns: Tensor, seen: Tensor | None, view: KVView | None) -> Tensor:
-        """x [B, N, D], turns [2, B, N, 1, head_dim] -> [B, N, D]"""
-        looked = self.self_attn(self.input_layernorm(x), turns, seen, view)
-        before, after = self.pre_feedforward_layernorm, self.post_feedforward_layernorm
-        if before is None or after is None:
-            x = x + looked
-            return x + self.mlp(self.post_attention_layernorm(x))
-        x = x + self.post_attention_layernorm(looked)
-        return x + after(self.mlp(before(x)))
-
-    def pack(self) -> None:
-        """As `Decoder.pack`."""
-        self.self_attn.pack()
-        self.mlp.fused = Fused([self.mlp.gate_proj, self.mlp.up_proj])
-
-
-class DecoderAttention(nn.Module):
-    """Causal self-attention; heads of one group ask the same keys (Ainslie et al., 2023)."""
-
-    def __init__(self, config: DecoderConfig, number: int):
-        super().__init__()
-        self.number, self.heads, self.groups = number, config.heads, config.groups
-        self.head_dim, self.cap, width = config.head_dim, config.cap, config.width
-        own, shared = config.heads * config.head_dim, config.groups * config.head_dim
-        self.scale = (config.scale_width or config.head_dim) ** -0.5
-        self.q_proj = nn.Linear(width, own, bias=config.bias)
-        self.k_proj = nn.Linear(width, shared, bias=config.bias)
-        self.v_proj = nn.Linear(width, shared, bias=config.bias)
-        self.o_proj = nn.Linear(own, width, bias=False)
-        each = config.unturned_each
-        self.turned = not each or (number + 1) % each != 0
-        self.q_norm = norm_of(config, config.head_dim) if config.head_norm else None
-        self.k_norm = norm_of(config, config.head_dim) if config.head_norm else None
-        self.fused: Fused | None = None
-
-    def forward(self, x: Tensor, turns: Tensor, seen: Tensor | None, view: KVView | None) -> Tensor:
-        """x [B, N, D], turns [2, B, N, 1, head_dim], seen [B or 1, 1, N, M] -> [B, N, D]"""
-        q, kv = self._heads(x, turns)
-        if view is None:
-            out = self._look(q, kv.permute(0, 2, 3, 1, 4), seen)
-        elif view.shared is None:
-            out = self._look(q, view.write(self.number, kv), seen)
-        else:
-            own = view.write(self.number, kv)
-            out = self._look_at_both(q, view.shared.layers[self.number], own, seen)
-        return self.o_proj(out)
-
-    def _heads(self, x: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries [B, N, H, head_dim], keys and values [B, N, 2, G, head_dim]."""
-        if self.fused is None:
-            all_heads = torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], dim=-1)
-        else:
-            all_heads = self.fused(x)
-        all_heads = all_heads.unflatten(-1, (-1, self.head_dim))
-        asked = all_heads[:, :, : self.heads + self.groups]
-        values = all_heads[:, :, self.heads + self.groups :]
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = asked.split([self.heads, self.groups], dim=2)
-            asked = torch.cat([self.q_norm(q), self.k_norm(k)], dim=2)
-        if self.turned:
-            asked = turn(asked, turns).to(values.dtype)
-        q, k = asked[:, :, : self.heads], asked[:, :, self.heads :]
-        return q, torch.stack([k, values], dim=2)
-
-    def _folded(self, q: Tensor) -> Tensor:
-        """[B, N, H, E] -> [B, G, H / G * N, E]: heads of a group stand one behind the other."""
-        batch, count, _, size = q.shape
-        parts = q.view(batch, count, self.groups, -1, size).permute(0, 2, 3, 1, 4)
-        return parts.reshape(batch, self.groups, -1, size)
-
-    def _unfolded(self, out: Tensor, count: int) -> Tensor:
-        """[B, G, H / G * N, E] -> [B, N, H * E]"""
-        parts = out.unflatten(2, (-1, count)).permute(0, 3, 1, 2, 4)
-        return parts.flatten(2)
-
-    def _look(self, q: Tensor, kv: Tensor, seen: Tensor | None) -> Tensor:
-        """q [B, N, H, E], kv [B, 2, G, M, E] -> [B, N, H * E]"""
-        count, k, v = q.shape[1], kv[:, 0], kv[:, 1]
-        if seen is not None:
-            seen = seen.repeat(1, 1, self.heads // self.groups, 1)
-        if self.cap:
-            out = self._capped(self._folded(q), k, v, seen)
-        else:
-            out = attend(self._folded(q), k, v, seen, self.scale)
-        return self._unfolded(out, count)
-
-    def _capped(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
-        if seen is None:
-            seen = torch.ones(1, 1, 1, k.shape[2], dtype=torch.bool, device=k.device)
-        usual = self.head_dim**-0.5
-        return attend_capped(q * (self.scale / usual), k, v, seen, self.cap)
-
-    def _look_at_both(self, q: Tensor, shared: Tensor, own: Tensor, seen: Tensor | None) -> Tensor:
-        """The same at a prefix [2, G, P, E] that all texts have, and at their own rows: one
-        softmax over both, and the prefix is read once for all texts."""
-        batch, count = q.shape[:2]
-        folded = self._folded(q) * self.scale
-        flat = folded.transpose(0, 1).flatten(1, 2)  # [G, B * N', E]
-        before = (flat @ shared[0].mT).unflatten(1, (batch, -1)).transpose(0, 1)
-        scores = torch.cat([before, folded @ own[:, 0].mT], dim=-1)
-        if self.cap:
-            scores = self.cap * (scores / self.cap).tanh()
-        if seen is not None:
-            hidden = ~seen.repeat(1, 1, self.heads // self.groups, 1)
-            scores = scores.masked_fill(hidden, float("-inf"))
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        weights = scores.softmax(dim=-1, dtype=wide).to(own.dtype)
-        first, last = weights.split([shared.shape[2], own.shape[3]], dim=-1)
-        seen_before = first.transpose(0, 1).flatten(1, 2) @ shared[1]
-        out = seen_before.unflatten(1, (batch, -1)).transpose(0, 1) + last @ own[:, 1]
-        return self._unfolded(out, count)
-
-    def pack(self) -> None:
-        """As `Decoder.pack`."""
-        self.fused = Fused([self.q_proj, self.k_proj, self.v_proj])

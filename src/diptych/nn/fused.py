@@ -39,10 +39,8 @@ class Fused:
         """[..., D] -> [..., outputs]"""
         if not self.wide:
             return linear(x, self.weight, self.bias)
-        flat = x.reshape(-1, x.shape[-1])
-        out = (
-            torch.mm(flat, self.weight)
-            if self.bias is None
-            else torch.addmm(self.bias, flat, self.weight)
-        )
-        return out.unflatten(0, x.shape[:-1])
+        if x.ndim > 2:
+            return self(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+        if self.bias is None:
+            return torch.mm(x, self.weight)
+        return torch.addmm(self.bias, x, self.weight)

@@ -26,6 +26,8 @@ class RMSNorm(nn.Module):
 class PlusOneNorm(nn.Module):
     """Its gain is 1 + weight, multiplied before anything is rounded (Gemma Team, 2024)."""
 
+    plus = 1
+
     def __init__(self, width: int, epsilon: float = _EPSILON):
         super().__init__()
         self.epsilon = epsilon

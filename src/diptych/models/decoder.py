@@ -100,12 +100,13 @@ class Decoder(nn.Module):
             self.head = Fused([self.lm_head])
         self.one = DecoderStep(self.config, layers, self.norm, (self.turned, self.local))
 
-    def step(self, rows: Tensor, places: Tensor, view: KVView) -> Tensor:
-        """One row of each text: rows [B, D] at places [B] or [B, 3] -> states [B, D], normed."""
+    def step(self, rows: Tensor, places: Tensor, view: KVView, calls: int = 0) -> Tensor:
+        """One row of each text: rows [B, D] at places [B] or [B, 3] -> states [B, D], normed; with
+        `calls` as `DecoderStep`, if it is packed."""
         narrow = rows.dtype not in (torch.float32, torch.float64)
         if self.one is None or view.shared is not None or narrow:
             return self(rows[:, None], places[:, None], view)[:, 0]
-        return self.one(rows, places, view)
+        return self.one(rows, places, view, calls)
 
 
 class _Seen:

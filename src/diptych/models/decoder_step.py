@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, silu
+from torch.nn.functional import gelu, pad, silu
 
 from diptych.decoding.slots import KVView
 from diptych.models.decoder_config import DecoderConfig
@@ -31,53 +31,70 @@ class DecoderStep:
         self.final = _Norm(norm)
         self.turned, self.local = (_Turns(rotary) for rotary in rotaries)
 
-    def __call__(self, x: Tensor, places: Tensor, view: KVView) -> Tensor:
+    def __call__(self, x: Tensor, places: Tensor, view: KVView, calls: int = 0) -> Tensor:
         """x [B, D] at places [B], or [B, 3] -> states [B, D], normed; `view` has a count of 1 and
-        no shared prefix."""
-        kept = _Kept(view, self.config.groups)
+        no shared prefix. With `calls`, weights meet that many rows, and a text looks by itself:
+        its bits do not depend on its neighbours. States are then [calls, D]."""
+        kept = _Kept(view, self.config.groups, apart=bool(calls))
+        if calls:
+            x = pad(x, (0, 0, 0, calls - len(x)))
+            places = torch.cat([places, places.new_zeros(calls - len(places), *places.shape[1:])])
         turned = self.turned(places, x)
         local = turned if self.local.rotary is self.turned.rotary else self.local(places, x)
         for number, layer in enumerate(self.layers):
             window = self.config.window_of(number)
-            keys, values = kept.keys[number], kept.values[number]
-            q = layer.heads(x, local if window else turned, keys, values, kept.rows)
-            seen = kept.unseen(view, window, x)
-            looked = layer.look(q, kept.seen_keys[number], kept.seen_values[number], seen)
-            x = layer.finish(x, looked)
+            q = layer.heads(x, local if window else turned, kept, number)
+            x = layer.finish(x, kept.look(layer, q, number, window))
         return self.final(x)
 
 
 class _Kept:
-    """Keys and values as matrices, one row a place: where this step's rows go, and what is there
-    up to the longest text."""
+    """Keys and values as matrices, one row a place: where this step's rows go, and what each text
+    looks at."""
 
-    def __init__(self, view: KVView, groups: int):
-        texts, room = view.keys.shape[1], view.keys.shape[3]
+    def __init__(self, view: KVView, groups: int, *, apart: bool):
+        self.texts, room = view.keys.shape[1], view.keys.shape[3]
+        self.view, self.groups, self.apart = view, groups, apart
         self.keys = view.keys.flatten(1, 3).unbind(0)
         self.values = view.values.flatten(1, 3).unbind(0)
-        self.seen_keys = view.keys.flatten(1, 2)[:, :, : view.span].mT.unbind(0)
-        self.seen_values = view.values.flatten(1, 2)[:, :, : view.span].unbind(0)
-        heads = torch.arange(0, texts * groups * room, room, device=view.keys.device)
+        heads = torch.arange(0, self.texts * groups * room, room, device=view.keys.device)
         if view.even:
             self.rows = heads + view.starts[0]
         else:
             starts = torch.tensor(view.starts, device=heads.device)
             self.rows = heads + starts.repeat_interleave(groups)
-        self._groups = groups
+        self._nothing = view.keys.new_zeros(1, 1, 1)
         self._unseen: dict[int, Tensor] = {}
+        if not apart:
+            seen = slice(0, view.span)
+            self._seen_keys = view.keys.flatten(1, 2)[:, :, seen].mT.unbind(0)
+            self._seen_values = view.values.flatten(1, 2)[:, :, seen].unbind(0)
 
-    def unseen(self, view: KVView, window: int, x: Tensor) -> Tensor:
+    def look(self, layer: _Layer, q: Tensor, number: int, window: int) -> Tensor:
+        """q [B * G, H / G, E] -> the same of what layer `number` sees."""
+        if not self.apart:
+            keys, values = self._seen_keys[number], self._seen_values[number]
+            return layer.look(q, keys, values, self._hidden(window))
+        looked = list[Tensor]()
+        for text, (start, own) in enumerate(
+            zip(self.view.starts, q.split(self.groups), strict=True)
+        ):
+            seen = slice(max(0, start + 1 - window) if window else 0, start + 1)
+            keys, values = self.view.keys[number, text], self.view.values[number, text]
+            looked.append(layer.look(own, keys[:, seen].mT, values[:, seen], self._nothing))
+        return torch.cat(looked)
+
+    def _hidden(self, window: int) -> Tensor:
         """Added to scores: minus infinity where a text does not look, [B * G or 1, 1, S or 1]."""
         if window not in self._unseen:
-            seen = view.seen(window)
-            if seen is None:
-                self._unseen[window] = x.new_zeros(1, 1, 1)
-            else:
-                far = x.new_zeros(seen.shape[0], 1, seen.shape[3])
-                far = far.masked_fill(~seen[:, 0], float("-inf"))
-                whole = far if len(far) == 1 else far.repeat_interleave(self._groups, 0)
-                self._unseen[window] = whole
+            seen = self.view.seen(window)
+            self._unseen[window] = self._nothing if seen is None else self._infinite(seen)
         return self._unseen[window]
+
+    def _infinite(self, seen: Tensor) -> Tensor:
+        far = self.view.keys.new_zeros(seen.shape[0], 1, seen.shape[3])
+        far = far.masked_fill(~seen[:, 0], float("-inf"))
+        return far if len(far) == 1 else far.repeat_interleave(self.groups, 0)
 
 
 class _Turns:
@@ -133,9 +150,9 @@ class _Layer:
             )
             self.head_norm.gain = torch.cat(gains)
 
-    def heads(self, x: Tensor, turns: Tensor, keys: Tensor, values: Tensor, rows: Tensor) -> Tensor:
-        """x [B, D] -> queries [B * G, H / G, E]; the new keys and values are kept."""
-        attention = self.attention
+    def heads(self, x: Tensor, turns: Tensor, kept: _Kept, number: int) -> Tensor:
+        """x [B or more, D] -> queries [B * G, H / G, E]; the new keys and values are kept."""
+        attention, texts = self.attention, kept.texts
         size, count = attention.head_dim, attention.heads + attention.groups
         made = self.fused(self.before(x))
         asked = made[:, : count * size].view(len(x), count, size)
@@ -143,10 +160,11 @@ class _Layer:
             asked = self.head_norm(asked)
         if attention.turned:
             asked = torch.bmm(asked, turns)
-        keys.index_copy_(0, rows, asked[:, attention.heads :].reshape(-1, size))
-        values.index_copy_(0, rows, made[:, count * size :].reshape(-1, size))
-        own = asked[:, : attention.heads]
-        return own.reshape(len(x) * attention.groups, -1, size)
+        keys, values = asked[:texts, attention.heads :], made[:texts, count * size :]
+        kept.keys[number].index_copy_(0, kept.rows, keys.reshape(-1, size))
+        kept.values[number].index_copy_(0, kept.rows, values.reshape(-1, size))
+        own = asked[:texts, : attention.heads]
+        return own.reshape(texts * attention.groups, -1, size)
 
     def look(self, q: Tensor, keys: Tensor, values: Tensor, unseen: Tensor) -> Tensor:
         """q [B * G, H / G, E], keys [B * G, E, S], values [B * G, S, E] -> [B * G, H / G, E]"""
@@ -159,8 +177,10 @@ class _Layer:
         return torch.bmm(scores.softmax(-1), values)
 
     def finish(self, x: Tensor, looked: Tensor) -> Tensor:
-        """What attention saw, and the MLP, onto x [B, D]."""
-        looked = looked.view(len(x), -1)
+        """What attention saw, and the MLP, onto x [B or more, D]."""
+        looked = looked.view(-1, self.out.shape[0])
+        if len(looked) < len(x):
+            looked = pad(looked, (0, 0, 0, len(x) - len(looked)))
         if self.inner is None or self.outer is None:
             x = torch.addmm(x, looked, self.out)
             return torch.addmm(x, self._opened(self.between(x)), self.down)

@@ -100,6 +100,7 @@ class Answering:
         """A chunk of prompts, and one word of every text that answers."""
         self._leave()
         self._read()
+        self._leave()  # some answers are one word
         words = self.texts[: self.answering]
         if words:
             self._say(words)

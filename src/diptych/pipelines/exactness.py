@@ -21,7 +21,7 @@ _TRIED: WeakKeyDictionary[Reading, dict[tuple[int, int], tuple[int, ...]]] = Wea
 
 @torch.inference_mode()
 def fitting_rows(reading: Reading, most: int) -> tuple[int, ...]:
-    """Sizes of calls up to `most` in which a row has the bits of a call for it alone, the smallest
+    """Sizes of calls for up to `most` texts in which a row has the bits of a call for it alone, the smallest
     first; tried once for a model and a number of threads."""
     tried = _TRIED.setdefault(reading, {})
     key = (most, torch.get_num_threads())
@@ -31,9 +31,7 @@ def fitting_rows(reading: Reading, most: int) -> tuple[int, ...]:
 
 
 def _fitting(reading: Reading, most: int) -> tuple[int, ...]:
-    sizes = [size for size in range(_SOLO, most + 1) if size == _SOLO or size % 2 == 0]
-    if len(sizes) == 1:
-        return (_SOLO,)
+    sizes = (_SOLO, *range(_SOLO + 2, most + 2, 2))
     count = max(sizes)
     rows = reading.embed(torch.arange(count, device=reading.device))
     kept = KVSlots(reading.kv, count, dtype=reading.dtype, device=reading.device)

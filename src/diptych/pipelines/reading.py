@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -81,10 +81,6 @@ class Reading(Protocol):
     @property
     def ends(self) -> tuple[int, ...]:
         """Tokens that end an answer."""
-        ...
-
-    def prompt(self, *args: Any, **kwargs: Any) -> Prompt:
-        """Pictures and words as rows; families differ in what they take."""
         ...
 
     def embed(self, tokens: Tensor) -> Tensor:

@@ -79,6 +79,7 @@ def said(sequence: torch.Tensor) -> tuple[list[int], str]:
     return (tokens[:MOST], "length") if end is None else (tokens[:end], "end")
 
 
+@pytest.mark.filterwarnings("ignore:Passing .* with `inputs_embeds`")
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(
     ("mine", "them"),

@@ -9,15 +9,14 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pixel_unshuffle
+from torch.nn.functional import gelu, pad, pixel_unshuffle
 
+from diptych.decoding.slots import KVShape, KVView
 from diptych.nn.attention import attend, join_heads
 from diptych.nn.blocks import Block
 from diptych.nn.conv import ResidualBlock
 from diptych.nn.norms import RMSNorm
 from diptych.nn.positions import grid, rotary, sine_features
-
-Cache = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,29 +121,59 @@ class VisionLanguage(nn.Module):
         h = h.unflatten(1, (side // shuffle, shuffle, side // shuffle, shuffle))
         return self.connector(h.permute(0, 1, 3, 2, 4, 5).flatten(3).flatten(1, 2))
 
-    def decode(
-        self, rows: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None = None
-    ) -> Tensor:
-        """rows [B, N, D] at positions [B or 1, N] -> logits [B, N, V].
+    @property
+    def kv(self) -> KVShape:
+        """What the decoder keeps of a place."""
+        config = self.config
+        heads = config.width // config.head_dim
+        return KVShape(depth=config.depth, groups=heads, head_dim=config.head_dim)
 
-        mask [B or 1, 1, N, M] (True: may look) over the M = cached + N rows. `cache` holds keys
-        and values [B, H, M - N, head_dim] of each block and is extended in place.
+    def decode(
+        self,
+        rows: Tensor,
+        positions: Tensor,
+        mask: Tensor | None = None,
+        view: KVView | None = None,
+    ) -> Tensor:
+        """rows [B, N, D] at positions [B or 1, N] -> states [B, N, D], normed.
+
+        mask [B or 1, 1, N, N] (True: may look). With `view`, rows come behind what is kept, are
+        kept themselves, and look as it says.
         """
         angles = rotary(positions[..., None], self.config.head_dim)[:, :, None]
+        seen = mask if view is None else view.seen()
         h = rows
         for number, layer in enumerate(self.blocks):
             block = cast(Block, layer)
             q, k, v = block.attention.heads(block.attention_norm(h), angles)
-            if cache is not None:
-                if len(cache) > number:
-                    k = torch.cat([cache[number][0], k], dim=2)
-                    v = torch.cat([cache[number][1], v], dim=2)
-                    cache[number] = (k, v)
-                else:
-                    cache.append((k, v))
-            h = h + block.attention.out(join_heads(attend(q, k, v, mask)))
-            h = h + block.mlp(block.mlp_norm(h))
-        return self.norm(h) @ self.token_embedding.weight.T.to(h.dtype)
+            if view is not None:
+                k, v = view.write(number, k.transpose(1, 2), v.transpose(1, 2))
+            h = _finished(block, h, attend(q, k, v, seen))
+        return self.norm(h)
+
+    def step(self, rows: Tensor, positions: Tensor, view: KVView, calls: int = 0) -> Tensor:
+        """One row of each text, [B, D] at positions [B] -> states [B, D]. With `calls`, weights
+        meet that many rows and a text looks by itself, so that its bits do not depend on its
+        neighbours: states [calls, D], the first B real."""
+        if not calls:
+            return self.decode(rows[:, None], positions[:, None], view=view)[:, 0]
+        texts, more = len(rows), calls - len(rows)
+        h = pad(rows, (0, 0, 0, more))[:, None]
+        angles = rotary(pad(positions, (0, more))[:, None, None], self.config.head_dim)[:, :, None]
+        for number, layer in enumerate(self.blocks):
+            block = cast(Block, layer)
+            q, k, v = block.attention.heads(block.attention_norm(h), angles)
+            keys, values = view.write(number, k[:texts].transpose(1, 2), v[:texts].transpose(1, 2))
+            looked = torch.zeros_like(q)
+            for i, start in enumerate(view.starts):
+                own = slice(i, i + 1), slice(None), slice(0, start + 1)
+                looked[i] = attend(q[i : i + 1], keys[own], values[own])[0]
+            h = _finished(block, h, looked)
+        return self.norm(h)[:, 0]
+
+    def logits(self, states: Tensor) -> Tensor:
+        """states [..., D] -> logits of the next token [..., V]"""
+        return states @ self.token_embedding.weight.T.to(states.dtype)
 
     def forward(self, image: Tensor, tokens: Tensor) -> Tensor:
         """image [B, 3, H, W] in -1..1, tokens [B, L] -> logits of the next tokens [B, L, V]"""
@@ -160,7 +189,13 @@ class VisionLanguage(nn.Module):
             segments = torch.zeros_like(tokens)
         rows = torch.cat([prefix, self.token_embedding(tokens).to(prefix.dtype)], dim=1)
         positions, mask = _packed(segments, prefix.shape[1])
-        return self.decode(rows, positions, mask)[:, prefix.shape[1] :]
+        return self.logits(self.decode(rows, positions, mask)[:, prefix.shape[1] :])
+
+
+def _finished(block: Block, h: Tensor, looked: Tensor) -> Tensor:
+    """What attention saw [B, H, N, head_dim], and the MLP, onto h [B, N, D]."""
+    h = h + block.attention.out(join_heads(looked))
+    return h + block.mlp(block.mlp_norm(h))
 
 
 def _packed(segments: Tensor, prefix: int) -> tuple[Tensor, Tensor]:

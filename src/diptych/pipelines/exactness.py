@@ -21,8 +21,8 @@ _TRIED: WeakKeyDictionary[Reading, dict[tuple[int, int], tuple[int, ...]]] = Wea
 
 @torch.inference_mode()
 def fitting_rows(reading: Reading, most: int) -> tuple[int, ...]:
-    """Sizes of calls for up to `most` texts in which a row has the bits of a call for it alone, the smallest
-    first; tried once for a model and a number of threads."""
+    """Sizes of calls, for up to `most` texts, in which a row has the bits of a call for it alone,
+    the smallest first; tried once for a model and a number of threads."""
     tried = _TRIED.setdefault(reading, {})
     key = (most, torch.get_num_threads())
     if key not in tried:

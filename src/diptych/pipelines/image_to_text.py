@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from math import exp, log
+from uuid import uuid4
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diptych.decoding.choices import Decoding
+from diptych.decoding.prefixes import PrefixStore
+from diptych.decoding.slots import KVShape, KVView
 from diptych.models.vision_language import VisionLanguage
+from diptych.pipelines.answering import Answering, Text
+from diptych.pipelines.reading import Answer, Ask, Prompt, Rows
 from diptych.text.word_tokenizer import WordTokenizer
 
 TASK_WORDS = ("caption", "describe", "relate", "read")
@@ -33,32 +40,80 @@ class Calibration:
         return 1 / (1 + exp(-(self.slope * log(bounded / (1 - bounded)) + self.offset)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageToTextNetworks:
-    """What reading a picture needs; in evaluation mode, on one device."""
+    """What reading a picture needs; in evaluation mode, on one device. A `Reading`."""
 
     reader: VisionLanguage
     tokenizer: WordTokenizer
     calibration: Calibration | None = None
+    # Names these weights among the beginnings that a store keeps.
+    identity: bytes = field(default_factory=lambda: uuid4().bytes)
 
     @property
     def image_size(self) -> int:
         """Side in pixels of the square pictures that the model reads."""
         return self.reader.config.vision.image_size
 
+    @property
+    def kv(self) -> KVShape:
+        """As `Reading`."""
+        return self.reader.kv
 
-@dataclass(frozen=True)
-class Answer:
-    """`score`: probability that the model gives its own answer, in 0..1; `confidence`: the same
-    calibrated on held-back data, or None; `logprobs` of each token, the end included."""
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.reader.token_embedding.weight.dtype
 
-    text: str
-    score: float
-    confidence: float | None
-    logprobs: tuple[float, ...]
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return self.reader.token_embedding.weight.device
 
-    def __str__(self) -> str:
-        return self.text
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """As `Reading`."""
+        return (self.tokenizer.eos,)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """[N] -> [N, D]"""
+        return self.reader.token_embedding(tokens)
+
+    def read(self, rows: Tensor, places: Tensor, view: KVView) -> Tensor:
+        """Rows [B, N, D] at places [B, N] -> states [B, N, D]"""
+        return self.reader.decode(rows, places, view=view)
+
+    def step(self, rows: Tensor, places: Tensor, view: KVView, calls: int = 0) -> Tensor:
+        """As `Reading`."""
+        return self.reader.step(rows, places, view, calls)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """[..., D] -> [..., V]"""
+        return self.reader.logits(states)
+
+    def spell(self, tokens: Sequence[int]) -> str:
+        """Tokens as text, marks left out."""
+        return self.tokenizer.decode(tokens)
+
+    def ask(self, picture: NDArray[np.uint8], task: str) -> Ask:
+        """picture [S, S, 3] of the model's size, a task or question -> a greedy request. Raises
+        InvalidValue for a question with unknown words or too long."""
+        tokenizer, room = self.tokenizer, self.reader.config.length
+        asked = [tokenizer.bos, *tokenizer.check(task, room - 2), tokenizer.bos]
+        before = self.reader.prefix_length
+        key = sha256(self.identity + str(self.dtype).encode() + picture.tobytes()).digest()
+        ids = torch.tensor(asked, device=self.device)
+        places = torch.arange(before, before + len(asked), device=self.device)
+        rest = Rows(self.embed(ids), places, before + len(asked))
+        # The picture's rows see all of it.
+        prompt = Prompt(key, lambda: self.look(picture), rest, causal=False)
+        return Ask(prompt, Decoding(most=max(1, room - len(asked))))
+
+    def look(self, picture: NDArray[np.uint8]) -> Rows:
+        """The picture's rows [P, D]."""
+        image = torch.tensor(picture).permute(2, 0, 1)[None].to(self.device)
+        rows = self.reader.look((image.float() / 127.5 - 1).to(self.dtype))[0]
+        return Rows(rows, torch.arange(len(rows), device=self.device), len(rows))
 
 
 def prompt_ids(tokenizer: WordTokenizer, task: str) -> list[int]:
@@ -66,62 +121,36 @@ def prompt_ids(tokenizer: WordTokenizer, task: str) -> list[int]:
     return [tokenizer.bos, *tokenizer.encode(task), tokenizer.bos]
 
 
-@torch.inference_mode()
+TOGETHER = 16  # texts under way at once
+
+
 def respond(
-    networks: ImageToTextNetworks, pictures: Sequence[NDArray[np.uint8]], tasks: Sequence[str]
+    networks: ImageToTextNetworks,
+    pictures: Sequence[NDArray[np.uint8]],
+    tasks: Sequence[str],
+    store: PrefixStore | None = None,
 ) -> list[Answer]:
     """Greedy answers; pictures [S, S, 3] uint8 of the model's size, a task or question each.
 
-    Raises InvalidValue for a question with unknown words or too long.
+    Each is what it is alone, to the bit. Raises InvalidValue for a question with unknown words or
+    too long, before anything is read.
     """
-    reader, tokenizer = networks.reader, networks.tokenizer
-    room = reader.config.length - 2
-    prompts = [[tokenizer.bos, *tokenizer.check(task, room), tokenizer.bos] for task in tasks]
-    weight = next(reader.parameters())
-    device = weight.device
-    image = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(device)
-    prefix = reader.look((image.float() / 127.5 - 1).to(weight.dtype))
-    answers: list[Answer | None] = [None] * len(prompts)
-    # Rows of one prompt length share a forward pass without padding: nothing to get wrong.
-    for length in sorted({len(prompt) for prompt in prompts}):
-        rows = [row for row, prompt in enumerate(prompts) if len(prompt) == length]
-        tokens = torch.tensor([prompts[row] for row in rows], device=device)
-        chosen, logprobs = _greedy(reader, prefix[rows], tokens, tokenizer.eos)
-        for row, ids, logs in zip(rows, chosen, logprobs, strict=True):
-            score = exp(sum(logs))
-            calibrated = networks.calibration and networks.calibration.confidence(score)
-            answers[row] = Answer(tokenizer.decode(ids), score, calibrated, tuple(logs))
-    return [answer for answer in answers if answer is not None]
+    with torch.inference_mode():
+        asks = [networks.ask(*one) for one in zip(pictures, tasks, strict=True)]
+    texts = [Text(ask) for ask in asks]
+    answering, waiting = Answering(networks, TOGETHER, store=store), list(reversed(texts))
+    while waiting or answering.texts:
+        while waiting and answering.room:
+            answering.join(waiting.pop())
+        answering.step()
+    return [calibrated(networks, text.answer()) for text in texts]
 
 
-def _greedy(
-    reader: VisionLanguage, prefix: Tensor, tokens: Tensor, eos: int
-) -> tuple[list[list[int]], list[list[float]]]:
-    """Tokens up to the end mark and the log-probability of each, the end mark's included."""
-    rows = torch.cat([prefix, reader.token_embedding(tokens)], dim=1)
-    before, cache = prefix.shape[1], list[tuple[Tensor, Tensor]]()
-    places = torch.arange(rows.shape[1], device=rows.device)
-    # The picture's rows see all of it; a word sees it and the words before.
-    seen = (places[:, None] >= places) | (places < before)
-    seen[:before, before:] = False
-    logits = reader.decode(rows, places[None], seen[None, None], cache)[:, -1]
-    at, done = rows.shape[1], torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-    chosen: list[Tensor] = []
-    logs: list[Tensor] = []
-    while True:
-        best = logits.float().log_softmax(-1).max(-1)
-        chosen.append(best.indices.where(~done, eos))
-        logs.append(best.values.where(~done, 0.0))
-        done = done | (best.indices == eos)
-        if done.all() or tokens.shape[1] + len(chosen) >= reader.config.length:
-            break
-        everything = torch.ones(1, 1, 1, at + 1, dtype=torch.bool, device=rows.device)
-        following = reader.token_embedding(chosen[-1])[:, None]
-        logits = reader.decode(following, places.new_full((1, 1), at), everything, cache)[:, -1]
-        at += 1
-    ids, values = torch.stack(chosen, 1).tolist(), torch.stack(logs, 1).tolist()
-    ends = [row.index(eos) if eos in row else len(row) for row in ids]
+def calibrated(networks: ImageToTextNetworks, answer: Answer) -> Answer:
+    """The answer with its confidence, if the model has a calibration."""
+    calibration = networks.calibration
     return (
-        [row[:end] for row, end in zip(ids, ends, strict=True)],
-        [row[: end + 1] for row, end in zip(values, ends, strict=True)],
+        answer
+        if calibration is None
+        else (replace(answer, confidence=calibration.confidence(answer.score)))
     )

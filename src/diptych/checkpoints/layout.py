@@ -23,6 +23,10 @@ def _none_made(config: Any) -> dict[str, Tensor]:
     return {}
 
 
+def _as_told(config: Any, header: Header) -> Any:
+    return config
+
+
 @dataclass(frozen=True)
 class Kind:
     """A component: its network, its config from a folder's config.json, and the family that a
@@ -38,7 +42,8 @@ class Layout:
     """`marks`: names without which a header is not in this layout. `prefixes`: where the component
     may begin in a file. `config`: from names and shapes below the prefix, `rules`: for it.
     `kind`: a name of `KINDS` where it is not the component's: families call different networks
-    alike. `made`: what it stores and our networks make anew, so that others can read it."""
+    alike. `made`: what it stores and our networks make anew, so that others can read it.
+    `settled`: a config that a config.json told, with what only the tensors tell."""
 
     name: str
     component: str
@@ -49,6 +54,7 @@ class Layout:
     ignorable: tuple[str, ...] = ()
     kind: str = ""
     made: Callable[[Any], dict[str, Tensor]] = _none_made
+    settled: Callable[[Any, Header], Any] = _as_told
 
 
 @dataclass(frozen=True)

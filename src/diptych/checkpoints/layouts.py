@@ -22,6 +22,7 @@ from diptych.checkpoints.families import (
     sd_vae,
     t5,
     unet_adm,
+    vlm,
 )
 from diptych.checkpoints.families.scheduler import V_MARK, ZERO_TERMINAL_MARK
 from diptych.checkpoints.header import Header
@@ -58,6 +59,7 @@ KINDS: dict[str, Kind] = {
     "text_encoder": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     "text_encoder_2": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     **controls.KINDS,
+    **vlm.KINDS,
 }
 
 
@@ -165,6 +167,7 @@ LAYOUTS: tuple[Layout, ...] = (
     *sd3.LAYOUTS,
     *t5.LAYOUTS,
     *unet_adm.LAYOUTS,
+    *vlm.LAYOUTS,
 )  # fmt: skip
 
 # The components that a folder may have.
@@ -221,7 +224,7 @@ def parts_of(
             if content is None:
                 config, assumed = _config(layout, below)
             else:
-                config, assumed = kind_of(layout).of_json(content), {}
+                config, assumed = layout.settled(kind_of(layout).of_json(content), below), {}
             mine = {name: one for name, one in left.items() if name.startswith(prefix)}
             parts.append(Part(layout.component, layout, prefix, mine, config, assumed))
             left = {name: one for name, one in left.items() if name not in mine}

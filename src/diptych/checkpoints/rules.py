@@ -17,12 +17,15 @@ from diptych.foundation.errors import InvalidValue
 
 # What is done to a stored tensor to make it ours. Each has its way back in `stored_of`.
 SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES = "same", "squeeze", "transpose", "swap_halves"
+ONE_BEFORE, TWO_BEFORE = "one_before", "two_before"
+_BEFORE = {ONE_BEFORE: 1, TWO_BEFORE: 2}
 
 
 @dataclass(frozen=True)
 class Rule:
     """`ours` and `theirs` are prefixes of names, or whole names. `op`: how a tensor is turned:
-    `squeeze` a 1x1 convolution to a matrix, `transpose`, `swap_halves` of its rows. `part` k of
+    `squeeze` a 1x1 convolution to a matrix, `transpose`, `swap_halves` of its rows, an axis of one
+    or two in front taken off (`one_before`, `two_before`). `part` k of
     `parts`: ours is the k-th of equal shares of their rows, as q, k and v of one matrix; `shares`:
     where they are not equal, how they relate. `also`: further prefixes where the same tensor is
     stored once more."""
@@ -72,6 +75,7 @@ def shape_of(take: Take, shape: tuple[int, ...]) -> tuple[int, ...]:
     the end is optional under `squeeze`."""
     if take.rule.op == TRANSPOSE:
         shape = (*shape[:-2], shape[-1], shape[-2])
+    shape = (*(1,) * _BEFORE.get(take.rule.op, 0), *shape)
     _, mine, all_of_them = take.rule.share()
     return (shape[0] * all_of_them // mine, *shape[1:]) if shape else shape
 
@@ -88,7 +92,7 @@ def ours_of(take: Take, stored: Tensor) -> Tensor:
         return stored.mT.contiguous()
     if take.rule.op == SWAP_HALVES:
         return torch.cat(stored.chunk(2)[::-1])
-    return stored
+    return stored.flatten(0, _BEFORE[take.rule.op]) if take.rule.op in _BEFORE else stored
 
 
 def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -103,6 +107,8 @@ def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Ten
             tensor = tensor.mT
         elif take.rule.op == SWAP_HALVES:
             tensor = torch.cat(tensor.chunk(2)[::-1])
+        for _ in range(_BEFORE.get(take.rule.op, 0)):
+            tensor = tensor[None]
         for place in (take.theirs, *take.also):
             there = parts.setdefault(place, {}).setdefault(take.rule.part, tensor)
             if there is not tensor and not torch.equal(there, tensor):

@@ -3,6 +3,7 @@ published folders."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, Protocol
 
 import torch
@@ -29,7 +30,7 @@ class ClipShape(Protocol):
     def norm_epsilon(self) -> float: ...
 
 
-Activation = Literal["quick_gelu", "gelu"]
+Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 
 
 class ClipLayers(nn.Module):
@@ -46,28 +47,36 @@ class ClipLayers(nn.Module):
 
 
 class ClipLayer(nn.Module):
-    """A pre-norm transformer block."""
+    """A pre-norm transformer block; with `scaled`, each branch is multiplied channel by channel
+    (Touvron et al., 2021, LayerScale)."""
 
-    def __init__(self, config: ClipShape):
+    def __init__(self, config: ClipShape, *, scaled: bool = False, bias: bool = True):
+        """`bias` of queries, keys and values."""
         super().__init__()
+        self.scale1 = nn.Parameter(torch.full((config.width,), 0.1)) if scaled else None
+        self.scale2 = nn.Parameter(torch.full((config.width,), 0.1)) if scaled else None
         self.layer_norm1 = nn.LayerNorm(config.width, eps=config.norm_epsilon)
-        self.self_attn = _Attention(config)
+        self.self_attn = _Attention(config, bias)
         self.layer_norm2 = nn.LayerNorm(config.width, eps=config.norm_epsilon)
         self.mlp = _MLP(config)
 
     def forward(self, h: Tensor, seen: Tensor | None = None) -> Tensor:
         """[B, L, D] -> [B, L, D]"""
-        h = h + self.self_attn(self.layer_norm1(h), seen)
-        return h + self.mlp(self.layer_norm2(h))
+        seen_of = self.self_attn(self.layer_norm1(h), seen)
+        h = h + (seen_of if self.scale1 is None else self.scale1 * seen_of)
+        made = self.mlp(self.layer_norm2(h))
+        return h + (made if self.scale2 is None else self.scale2 * made)
 
 
 class _Attention(nn.Module):
-    def __init__(self, config: ClipShape):
+    def __init__(self, config: ClipShape, bias: bool):
         super().__init__()
         width = config.width
         self.head_dim = width // config.heads
-        self.q_proj, self.k_proj = nn.Linear(width, width), nn.Linear(width, width)
-        self.v_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.q_proj = nn.Linear(width, width, bias=bias)
+        self.k_proj = nn.Linear(width, width, bias=bias)
+        self.v_proj = nn.Linear(width, width, bias=bias)
+        self.out_proj = nn.Linear(width, width)
 
     def forward(self, h: Tensor, seen: Tensor | None = None) -> Tensor:
         """h [B, L, D], seen [B or 1, 1, L, L] (None: all) -> [B, L, D]"""
@@ -93,4 +102,6 @@ def quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
-_ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
+_ACTIVATIONS = {
+    "quick_gelu": quick_gelu, "gelu": gelu, "gelu_tanh": partial(gelu, approximate="tanh")
+}  # fmt: skip

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 
 LANGUAGE = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "vocab_size": 100, "bos_token_id": 1, "eos_token_id": 2,
+    "num_key_value_heads": 2, "vocab_size": 340, "bos_token_id": 1, "eos_token_id": 2,
     "pad_token_id": 0, "max_position_embeddings": 512,
 }  # fmt: skip
 VISION = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
     "image_size": 28, "patch_size": 14,
 }  # fmt: skip
-PICTURE = 97
+# In the order of their numbers.
+SPECIAL = (
+    "<pad>", "<s>", "</s>", "<image>", "<fake_token_around_image>", "<global-img>", "<|im_start|>",
+    "<|im_end|>", "<end_of_utterance>", "<img>", "</img>", "<row_1_col_1>", "<row_1_col_2>",
+    "<row_2_col_1>", "<row_2_col_2>", "USER:", "ASSISTANT:",
+)  # fmt: skip
+PICTURE = SPECIAL.index("<image>")
 
 
 def config_of(name: str) -> Any:
@@ -100,3 +109,59 @@ def published(name: str, seed: int = 0) -> nn.Module:
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     return network
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    """Bytes and a few pairs of them, with the special words of all families."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330, special_tokens=list(SPECIAL[:15]), show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    made.train_from_iterator(["what is in the picture? how many stars are there?"] * 4, trainer)
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", SPECIAL.index("<s>"))]
+    )
+    return made
+
+
+_PROCESSORS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "llava": ("llava", "Llava", {"size": {"shortest_edge": 28},
+                                 "crop_size": {"height": 28, "width": 28}}),
+    "llava_next": ("llava_next", "LlavaNext", {
+        "size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28},
+        "image_grid_pinpoints": [[28, 56], [56, 28], [56, 56]]}),
+    "llava_onevision": ("llava_onevision", "LlavaOnevision", {
+        "size": {"height": 28, "width": 28},
+        "image_grid_pinpoints": [[28, 56], [56, 28], [56, 56]]}),
+    "idefics3": ("idefics3", "Idefics3", {"size": {"longest_edge": 112},
+                                          "max_image_size": {"longest_edge": 56}}),
+    "smolvlm": ("smolvlm", "SmolVLM", {"size": {"longest_edge": 112},
+                                       "max_image_size": {"longest_edge": 56}}),
+    "internvl": ("got_ocr2", "GotOcr2", {"size": {"height": 56, "width": 56}, "max_patches": 4,
+                                         "crop_to_patches": True}),
+    "paligemma": ("siglip", "Siglip", {"size": {"height": 28, "width": 28}}),
+}  # fmt: skip
+
+
+def image_processor(name: str) -> Any:
+    """A family's, for Pillow."""
+    import importlib
+
+    module, kind, said = _PROCESSORS[name]
+    place = importlib.import_module(f"transformers.models.{module}.image_processing_pil_{module}")
+    return getattr(place, f"{kind}ImageProcessorPil")(**said)
+
+
+def folder(name: str, top: Path, network: nn.Module | None = None) -> Path:
+    """A published folder: weights, words and preprocessing."""
+    (network or published(name)).save_pretrained(top)
+    tokenizer().save(str(top / "tokenizer.json"))
+    (top / "tokenizer_config.json").write_text('{"bos_token": "<s>", "eos_token": "</s>"}')
+    image_processor(name).save_pretrained(top)
+    return top

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
+from diptych.imaging.plan import Mosaic, TokenPlan, Whole
 from diptych.models.connectors import Connector, ConnectorConfig
 from diptych.models.decoder import Decoder
 from diptych.models.decoder_config import DecoderConfig
@@ -61,6 +63,34 @@ class VLM(nn.Module):
         """tiles [T, 3, S, S], normalized as it was trained -> rows [T, N, D]"""
         side = self.config.vision.side
         return self.connector(self.vision(tiles), side, side)
+
+    def rows_of(self, seen: Tensor, plan: TokenPlan) -> Tensor:
+        """seen [T, N, D] of a picture's tiles -> its rows [plan.count, D], in order."""
+        side = self.config.rows
+        parts = list[Tensor]()
+        for segment in plan.segments:
+            if isinstance(segment, Whole):
+                parts.append(seen[segment.tile])
+            elif isinstance(segment, Mosaic):
+                parts.append(self._put_together(seen.unflatten(1, side), segment))
+        rows = torch.cat(parts)
+        plan.check(len(rows))
+        return rows
+
+    def _put_together(self, seen: Tensor, mosaic: Mosaic) -> Tensor:
+        """seen [T, rows, columns, D] -> [mosaic.count, D]"""
+        last = mosaic.first + mosaic.down * mosaic.across
+        tiles = seen[mosaic.first : last].unflatten(0, (mosaic.down, mosaic.across))
+        whole = tiles.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+        height, width = mosaic.inside
+        inside = whole[mosaic.top : mosaic.top + height, mosaic.left : mosaic.left + width]
+        if mosaic.size != mosaic.inside:
+            moved = inside.permute(2, 0, 1)[None]
+            inside = interpolate(moved, mosaic.size, mode="bilinear")[0].permute(1, 2, 0)
+        if self.image_newline is None:
+            raise ValueError("the model has no row that ends a line")
+        ends = self.image_newline.expand(inside.shape[0], 1, -1)
+        return torch.cat([inside, ends], dim=1).flatten(0, 1)
 
     def forward(self, tiles: Tensor, tokens: Tensor) -> Tensor:
         """tiles [T, 3, S, S], tokens [B, L] with a picture token for each row of the tiles, in

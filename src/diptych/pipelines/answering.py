@@ -13,13 +13,13 @@ from math import exp
 import torch
 from torch import Tensor
 
-from diptych.decoding.choices import choose, filtered, loops
+from diptych.decoding.choices import Decoding, choose, filtered, loops
 from diptych.decoding.constraints import State
 from diptych.decoding.prefixes import PrefixStore
-from diptych.decoding.slots import KVSlots
+from diptych.decoding.slots import KVSlots, Prefix
 from diptych.decoding.spelling import Spelling, ended, spelled
 from diptych.pipelines.exactness import fitting_rows
-from diptych.pipelines.reading import Answer, Ask, Reading, Rows
+from diptych.pipelines.reading import Answer, Ask, Prompt, Reading, Rows
 from diptych.pipelines.searching import Search
 
 CHUNK = 256  # rows of prompts in one call
@@ -46,6 +46,8 @@ class Text:
     rest: Rows | None = None
     following: int = 0
     search: Search | None = None
+    # Called with the slot and the logits behind the prompt, in place of the first word.
+    through: Callable[[int, Tensor], None] | None = None
 
     @property
     def done(self) -> bool:
@@ -137,12 +139,13 @@ class Answering:
 
     def _together(self, ready: list[int]) -> list[int]:
         """Which texts' rests share a call: neighbours in slots, as many rows as a chunk has."""
-        if self.exact:
+        if self.exact or self.texts[ready[0]].ask.prompt.sees_all:
             return ready[:1]
         together, longest = list[int](), 0
         for slot in ready:
             longest = max(longest, len(_rest(self.texts[slot]).rows))
             wide = (len(together) + 1) * longest > CHUNK
+            wide = wide or self.texts[slot].ask.prompt.sees_all
             if together and (wide or slot != together[-1] + 1):
                 break
             together.append(slot)
@@ -151,6 +154,9 @@ class Answering:
     def _read_prefix(self, slot: int, text: Text) -> None:
         """A chunk of what comes before the question, or all of it from the store."""
         prompt = text.ask.prompt
+        if prompt.sees_all:
+            text.prefixed = True
+            return
         if text.prefix is None:
             kept = self.store.get(prompt.key) if prompt.key else None
             if kept is not None:
@@ -175,10 +181,12 @@ class Answering:
     def _read_rest(self, together: list[int]) -> None:
         """A chunk of the questions; the first word of those that are through."""
         rests = [_rest(self.texts[slot]) for slot in together]
-        count = min(CHUNK, max(len(rest.rows) for rest in rests))
+        whole = self.texts[together[0]].ask.prompt.sees_all
+        count = max(len(rest.rows) for rest in rests)
+        count = count if whole else min(CHUNK, count)
         rows = _padded([rest.rows[:count] for rest in rests])
         places = _padded([rest.places[:count] for rest in rests])
-        view = self.slots.view(together[0], together[-1] + 1, count)
+        view = self.slots.view(together[0], together[-1] + 1, count, causal=not whole)
         states = self.reading.read(rows, places, view)
         last = list[Tensor]()
         through = list[Text]()
@@ -200,7 +208,10 @@ class Answering:
         )
         for text, row in zip(through, logits, strict=True):
             slot = self.texts.index(text)
-            if text.ask.decoding.beams > 1:
+            if text.through is not None:
+                text.through(slot, row)
+                text.finish = "length"
+            elif text.ask.decoding.beams > 1:
                 prompt = self.slots.taken(slot, text.following)
                 text.search = Search.begun(self.reading, prompt, text.ask)
                 self._guarded([text], lambda text=text, row=row: self._found(text, row[None]))
@@ -336,6 +347,49 @@ class Answering:
         for slot in range(hole, last):
             self.slots.move(slot + 1, slot)
         self.slots.lengths[last] = 0
+
+
+TOGETHER = 16  # texts under way at once
+
+
+def answered(
+    reading: Reading,
+    asks: Sequence[Ask],
+    *,
+    store: PrefixStore | None = None,
+    exact: bool = True,
+    watch: Callable[[str], None] | None = None,
+) -> list[Answer]:
+    """All requests, as many together as there is room for. Raises what the first of them to fail
+    failed of, when all are done."""
+    texts = [Text(ask, watch) for ask in asks]
+    answering = Answering(reading, min(TOGETHER, len(asks) or 1), store=store, exact=exact)
+    waiting = list(reversed(texts))
+    while waiting or answering.texts or answering.searches:
+        while waiting and answering.room:
+            answering.join(waiting.pop())
+        answering.step()
+    return [text.answer() for text in texts]
+
+
+@torch.inference_mode()
+def read_whole(
+    reading: Reading, prompt: Prompt, store: PrefixStore | None = None
+) -> tuple[Prefix, Tensor]:
+    """A prompt read to its end: what is kept of it, and logits [V] of what follows."""
+    answering = Answering(reading, 1, store=store)
+    text = Text(Ask(prompt, Decoding(most=1)))
+    found = list[tuple[Prefix, Tensor]]()
+
+    def through(slot: int, logits: Tensor) -> None:
+        found.append((answering.slots.taken(slot, text.following), logits))
+
+    text.through = through
+    answering.join(text)
+    answering.run()
+    if text.error is not None:
+        raise text.error
+    return found[0]
 
 
 def _rest(text: Text) -> Rows:

@@ -11,13 +11,14 @@ from uuid import uuid4
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from diptych.decoding.choices import Decoding
-from diptych.decoding.prefixes import PrefixStore
 from diptych.decoding.slots import KVShape, KVView
+from diptych.imaging.pictures import to_square
 from diptych.models.vision_language import VisionLanguage
-from diptych.pipelines.answering import Answering, Text
+from diptych.pipelines.answering import answered
 from diptych.pipelines.reading import Answer, Ask, Prompt, Rows
 from diptych.text.word_tokenizer import WordTokenizer
 
@@ -95,9 +96,15 @@ class ImageToTextNetworks:
         """Tokens as text, marks left out."""
         return self.tokenizer.decode(tokens)
 
-    def ask(self, picture: NDArray[np.uint8], task: str) -> Ask:
-        """picture [S, S, 3] of the model's size, a task or question -> a greedy request. Raises
-        InvalidValue for a question with unknown words or too long."""
+    def request(self, picture: Image.Image, task: str, decoding: Decoding | None = None) -> Ask:
+        """A task (`caption`, `describe`, `relate`, `read`) or question about one picture, which is
+        squeezed to the model's size. Raises InvalidValue for a question with unknown words or too
+        long."""
+        return self.ask(to_square(picture, self.image_size), task, decoding)
+
+    @torch.inference_mode()
+    def ask(self, picture: NDArray[np.uint8], task: str, decoding: Decoding | None = None) -> Ask:
+        """picture [S, S, 3] of the model's size -> a request, greedy unless told otherwise."""
         tokenizer, room = self.tokenizer, self.reader.config.length
         asked = [tokenizer.bos, *tokenizer.check(task, room - 2), tokenizer.bos]
         before = self.reader.prefix_length
@@ -105,9 +112,20 @@ class ImageToTextNetworks:
         ids = torch.tensor(asked, device=self.device)
         places = torch.arange(before, before + len(asked), device=self.device)
         rest = Rows(self.embed(ids), places, before + len(asked))
+        most = max(1, room - len(asked))
+        how = (
+            Decoding(most=most)
+            if decoding is None
+            else (replace(decoding, most=min(decoding.most, most)))
+        )
         # The picture's rows see all of it.
-        prompt = Prompt(key, lambda: self.look(picture), rest, causal=False)
-        return Ask(prompt, Decoding(most=max(1, room - len(asked))))
+        return Ask(Prompt(key, lambda: self.look(picture), rest, causal=False), how)
+
+    def calibrated(self, answer: Answer) -> Answer:
+        """The answer with its confidence, if the model has a calibration."""
+        if self.calibration is None:
+            return answer
+        return replace(answer, confidence=self.calibration.confidence(answer.score))
 
     def look(self, picture: NDArray[np.uint8]) -> Rows:
         """The picture's rows [P, D]."""
@@ -121,36 +139,13 @@ def prompt_ids(tokenizer: WordTokenizer, task: str) -> list[int]:
     return [tokenizer.bos, *tokenizer.encode(task), tokenizer.bos]
 
 
-TOGETHER = 16  # texts under way at once
-
-
 def respond(
-    networks: ImageToTextNetworks,
-    pictures: Sequence[NDArray[np.uint8]],
-    tasks: Sequence[str],
-    store: PrefixStore | None = None,
+    networks: ImageToTextNetworks, pictures: Sequence[NDArray[np.uint8]], tasks: Sequence[str]
 ) -> list[Answer]:
     """Greedy answers; pictures [S, S, 3] uint8 of the model's size, a task or question each.
 
     Each is what it is alone, to the bit. Raises InvalidValue for a question with unknown words or
     too long, before anything is read.
     """
-    with torch.inference_mode():
-        asks = [networks.ask(*one) for one in zip(pictures, tasks, strict=True)]
-    texts = [Text(ask) for ask in asks]
-    answering, waiting = Answering(networks, TOGETHER, store=store), list(reversed(texts))
-    while waiting or answering.texts:
-        while waiting and answering.room:
-            answering.join(waiting.pop())
-        answering.step()
-    return [calibrated(networks, text.answer()) for text in texts]
-
-
-def calibrated(networks: ImageToTextNetworks, answer: Answer) -> Answer:
-    """The answer with its confidence, if the model has a calibration."""
-    calibration = networks.calibration
-    return (
-        answer
-        if calibration is None
-        else (replace(answer, confidence=calibration.confidence(answer.score)))
-    )
+    asks = [networks.ask(*one) for one in zip(pictures, tasks, strict=True)]
+    return [networks.calibrated(answer) for answer in answered(networks, asks)]

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from diptych.decoding.choices import Decoding
+from diptych.decoding.constraints import Choice
+from diptych.decoding.prefixes import PrefixStore
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.memory import keep_freed_memory
-from diptych.imaging.pictures import read_picture, to_square
+from diptych.imaging.pictures import read_picture, upright_rgb
+from diptych.pipelines.answering import answered
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_image_to_text
-from diptych.pipelines.image_to_text import Answer, ImageToTextNetworks, respond
+from diptych.pipelines.image_to_text import ImageToTextNetworks
+from diptych.pipelines.reader_files import is_published_reader, read_published_reader
+from diptych.pipelines.reading import Answer
 from diptych.pipelines.reference import folder_of
+from diptych.pipelines.scoring import Scored, scored
+from diptych.pipelines.vlm_networks import MOST_ROWS, VLMNetworks
+from diptych.text.chat import Turn
 
 if TYPE_CHECKING:
     import torch
 
+    from diptych.checkpoints.account import LoadReport
+
 Picture = Image.Image | str | Path
+Watch = Callable[[str], None]
 
 
+@dataclass(frozen=True, eq=False)
 class ImageToText:
-    """A model that reads pictures. Holds no state between calls; threads may share it."""
+    """A model that reads pictures. Threads may share it; what it keeps between calls are the
+    beginnings of `store`, which change no answer: a second question about a picture does not look
+    at it again."""
 
-    def __init__(self, networks: ImageToTextNetworks, name: str):
-        self.networks, self.name = networks, name
+    networks: ImageToTextNetworks | VLMNetworks
+    name: str
+    report: LoadReport | None = None
+    store: PrefixStore = field(default_factory=PrefixStore)
 
     @classmethod
     def load(
@@ -35,45 +54,120 @@ class ImageToText:
         *,
         device: str | None = None,
         dtype: str | torch.dtype | None = None,
+        allow: Sequence[str] = (),
+        pack: bool = True,
     ) -> ImageToText:
         """A shipped name, a folder or a hub id.
 
         The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
-        float32 on a CPU. Raises NotFound, Unreadable, InvalidValue.
+        float32 on a CPU. `allow`: tensors without a place that are accepted. `pack` lays a
+        published decoder's weights for speed, once more in memory. Raises NotFound, Unreadable,
+        InvalidValue.
         """
         keep_freed_memory()
         place = device_of(device)
         kind = dtype_of(dtype, place)
-        networks = read_image_to_text(folder_of(reference))
-        networks.reader.to(place, kind)
-        return cls(networks, Path(reference).name)
+        folder, name = folder_of(reference), Path(reference).name
+        if is_published_reader(folder):
+            packs = pack and place.type == "cpu"
+            networks, report = read_published_reader(folder, kind, allow=tuple(allow), pack=packs)
+            if place.type != "cpu":
+                networks.network.to(place)
+            return cls(networks, name, report)
+        own = read_image_to_text(folder)
+        own.reader.to(place, kind)
+        return cls(own, name)
 
-    def caption(self, picture: Picture) -> Answer:
+    def caption(self, picture: Picture, decoding: Decoding | None = None) -> Answer:
         """What is there, in one sentence."""
-        return self._one(picture, "caption")
+        return self._one(picture, "caption", decoding)
 
-    def describe(self, picture: Picture) -> Answer:
+    def describe(self, picture: Picture, decoding: Decoding | None = None) -> Answer:
         """Everything by size, fill, color, shape and place."""
-        return self._one(picture, "describe")
+        return self._one(picture, "describe", decoding)
 
-    def read(self, picture: Picture) -> Answer:
+    def read(self, picture: Picture, decoding: Decoding | None = None) -> Answer:
         """What is written in the picture; empty where nothing is."""
-        return self._one(picture, "read")
+        return self._one(picture, "read", decoding)
 
-    def answer(self, picture: Picture, question: str) -> Answer:
+    def answer(self, picture: Picture, question: str, decoding: Decoding | None = None) -> Answer:
         """The answer to a question. Raises InvalidValue for words the model does not know."""
-        if not question.strip():
-            raise InvalidValue("The question is empty.", do='Ask, as "how many stars?".')
-        asked = question.strip()
-        return self._one(picture, asked if asked.endswith("?") else f"{asked}?")
+        return self._one(picture, _question(question), decoding)
 
-    def respond(self, pictures: Sequence[Picture], tasks: Sequence[str]) -> list[Answer]:
-        """A task (`caption`, `describe`, `relate`, `read`) or question for each picture."""
-        size = self.networks.image_size
-        pixels = [
-            to_square(p if isinstance(p, Image.Image) else read_picture(p), size) for p in pictures
+    def answers(
+        self, picture: Picture, questions: Sequence[str], decoding: Decoding | None = None
+    ) -> list[Answer]:
+        """Answers to many questions about one picture, which is looked at once."""
+        shown = _opened(picture)
+        tasks = [_question(question) for question in questions]
+        return self.respond([shown] * len(tasks), tasks, decoding)
+
+    def respond(
+        self,
+        pictures: Sequence[Picture],
+        tasks: Sequence[str],
+        decoding: Decoding | None = None,
+        *,
+        exact: bool = True,
+    ) -> list[Answer]:
+        """A task (`caption`, `describe`, `relate`, `read`) or question for each picture. `exact`:
+        each answer has the bits it has alone; else all share calls as they come, which is faster
+        and equal but for rounding."""
+        asks = [
+            self.networks.request(_opened(picture), task, decoding)
+            for picture, task in zip(pictures, tasks, strict=True)
         ]
-        return respond(self.networks, pixels, tasks)
+        found = answered(self.networks, asks, store=self.store, exact=exact)
+        return [self.networks.calibrated(answer) for answer in found]
 
-    def _one(self, picture: Picture, task: str) -> Answer:
-        return self.respond([picture], [task])[0]
+    def chat(
+        self,
+        turns: Sequence[Turn],
+        pictures: Sequence[Picture] = (),
+        decoding: Decoding | None = None,
+        *,
+        watch: Watch | None = None,
+        max_visual_tokens: int = MOST_ROWS,
+    ) -> Answer:
+        """The next turn of a conversation; each turn shows so many of the pictures, in order.
+        `watch` is called with each piece of text that is final. Raises InvalidValue for a model
+        that does not converse."""
+        networks = self.networks
+        if not isinstance(networks, VLMNetworks):
+            raise InvalidValue(
+                f"{self.name} answers single questions.", do="Ask with answer(picture, question)."
+            )
+        shown = [_opened(picture) for picture in pictures]
+        how = decoding or Decoding(most=512)
+        ask = networks.ask(shown, turns, how, most_rows=max_visual_tokens)
+        return answered(networks, [ask], store=self.store, watch=watch)[0]
+
+    def choose(self, picture: Picture, question: str, choices: Sequence[str]) -> list[Scored]:
+        """Each choice with the probability that the model gives just it, of all choices; the best
+        first. Raises InvalidValue for none, or for two alike."""
+        if len(set(choices)) != len(choices) or not choices or not all(choices):
+            raise InvalidValue(f"The choices {list(choices)} are none, empty or alike.")
+        ask = self.networks.request(_opened(picture), _question(question))
+        words = [tuple(self.networks.tokenizer.encode(choice)) for choice in choices]
+        rule = Choice(tuple(words), self.networks.ends)
+        logs = scored(self.networks, ask.prompt, rule, self.store)
+        total = sum(exp(log) for log in logs)
+        found = [
+            Scored(choice, exp(log) / total if total else 0.0, log)
+            for choice, log in zip(choices, logs, strict=True)
+        ]
+        return sorted(found, key=lambda one: -one.logprob)
+
+    def _one(self, picture: Picture, task: str, decoding: Decoding | None) -> Answer:
+        return self.respond([picture], [task], decoding)[0]
+
+
+def _opened(picture: Picture) -> Image.Image:
+    return upright_rgb(picture) if isinstance(picture, Image.Image) else read_picture(picture)
+
+
+def _question(question: str) -> str:
+    asked = question.strip()
+    if not asked:
+        raise InvalidValue("The question is empty.", do='Ask, as "how many stars?".')
+    return asked if asked.endswith(("?", ".", "!")) else f"{asked}?"

@@ -27,12 +27,14 @@ class Rows:
 class Prompt:
     """What is read before the first word. The `prefix`, up to the last picture, is made only when
     no store has it under `key`, which names all that it depends on; `rest` comes behind it.
-    `causal`: a row of the prefix sees the rows before it; else all of them."""
+    `causal`: a row of the prefix sees the rows before it; else all of them. `sees_all`: there is no
+    prefix, and all rows see one another."""
 
     key: bytes
     prefix: Callable[[], Rows]
     rest: Rows
     causal: bool = True
+    sees_all: bool = False
 
 
 @dataclass(frozen=True)

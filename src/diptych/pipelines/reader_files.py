@@ -1,0 +1,73 @@
+"""Published image-to-text folders: networks, words, and the way they see, with the full account."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from diptych.checkpoints.account import LoadReport
+from diptych.checkpoints.families.preprocessor import preprocessing_of_json
+from diptych.checkpoints.families.vlm import FAMILIES
+from diptych.checkpoints.folder import read_json
+from diptych.checkpoints.load import found_in, load
+from diptych.foundation.errors import NotFound, Unreadable
+from diptych.foundation.progress import Report, silent
+from diptych.models.vlm import VLM
+from diptych.pipelines.vlm_networks import MANNERS, VLMNetworks
+from diptych.text.hub_tokenizer import HubTokenizer
+
+
+def is_published_reader(path: Path) -> bool:
+    """Whether this is the folder of a published image-to-text model, and not one of ours."""
+    config = path / "config.json"
+    return config.is_file() and "model_type" in read_json(config)
+
+
+def read_published_reader(
+    path: Path,
+    dtype: torch.dtype,
+    *,
+    allow: tuple[str, ...] = (),
+    pack: bool = True,
+    report: Report = silent,
+) -> tuple[VLMNetworks, LoadReport]:
+    """The networks and their account. Raises NotFound or Unreadable, before any tensor is read.
+
+    `pack`: the language model's weights laid for speed, once more in memory than in the file.
+    """
+    kind = read_json(path / "config.json").get("model_type", "")
+    if kind not in FAMILIES:
+        raise Unreadable(
+            f"A model of type {kind!r} does not read pictures here yet.",
+            do=f"Those that do: {', '.join(sorted(FAMILIES))}.",
+        )
+    tokenizer = HubTokenizer.load(path)
+    found = found_in(path, allow=allow)
+    config = found[0].part.config
+    inputs, preprocess = preprocessing_of_json(_preprocessor(path), config, kind)
+    network = load(found[0], dtype, report)
+    if not isinstance(network, VLM):
+        raise Unreadable(f"{str(path)!r} holds no image-to-text model.")
+    if pack:
+        network.language.pack()
+    ends = tuple(end for end in tokenizer.ends if end < config.language.vocabulary)
+    networks = VLMNetworks(
+        network.language, ends, tokenizer.decode, network, tokenizer, inputs, preprocess,
+        MANNERS[kind],
+    )  # fmt: skip
+    return networks, found[0].report
+
+
+def _preprocessor(path: Path) -> dict[str, object]:
+    """Folders of today hold it within another file."""
+    if (path / "preprocessor_config.json").is_file():
+        return read_json(path / "preprocessor_config.json")
+    if (path / "processor_config.json").is_file():
+        inner = read_json(path / "processor_config.json").get("image_processor")
+        if isinstance(inner, dict):
+            return inner
+    raise NotFound(
+        f"There is no preprocessor_config.json in {str(path)!r}.",
+        do="Copy it from where the model came from: it says how pictures are seen.",
+    )

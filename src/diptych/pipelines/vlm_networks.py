@@ -1,0 +1,184 @@
+"""A vision-language model with its words and its way to see: a conversation with pictures becomes
+rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diptych.decoding.choices import Decoding
+from diptych.decoding.constraints import Constraint
+from diptych.foundation.errors import InvalidValue
+from diptych.imaging.pixels import Preprocess, tiles_of
+from diptych.imaging.plan import TokenPlan
+from diptych.models.internvl.inputs import TilesInputs, fewer, tiles
+from diptych.models.llava.inputs import AnyresInputs, FixedInputs, anyres, fewer_shapes, fixed
+from diptych.models.smolvlm.inputs import SplitInputs, smaller, split_grid
+from diptych.models.vlm import VLM
+from diptych.pipelines.decoder_reading import DecoderReading
+from diptych.pipelines.reading import Answer, Ask, Prompt, Rows
+from diptych.text.chat import TEMPLATES, Turn, written
+from diptych.text.hub_tokenizer import HubTokenizer
+
+MOST_ROWS = 1280  # of a picture, unless more are asked for
+
+Inputs = FixedInputs | AnyresInputs | SplitInputs | TilesInputs
+_PLANNERS: dict[type, Callable[[int, int, Any, int], TokenPlan]] = {
+    FixedInputs: lambda h, w, spec, most: fixed(h, w, spec),
+    AnyresInputs: lambda h, w, spec, most: anyres(h, w, fewer_shapes(spec, most)),
+    SplitInputs: lambda h, w, spec, most: split_grid(h, w, smaller(h, w, spec, most)),
+    TilesInputs: lambda h, w, spec, most: tiles(h, w, fewer(spec, most)),
+}
+
+
+# What is asked for a task; other words are a question.
+_TASKS = {
+    "caption": "Describe this picture in one short sentence.",
+    "describe": "Describe this picture in detail.",
+    "relate": "How are the things in this picture placed to one another?",
+    "read": "Read the text in this picture. Answer with the text alone.",
+}
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a family writes: a named template where the folder has none, and what stands around a
+    picture's rows."""
+
+    template: str
+    before: str = ""
+    after: str = ""
+
+
+MANNERS: dict[str, Manner] = {
+    "llava": Manner("vicuna"),
+    "llava_next": Manner("mistral"),
+    "llava_onevision": Manner("chatml"),
+    "idefics3": Manner("smolvlm"),
+    "smolvlm": Manner("smolvlm"),
+    "internvl": Manner("chatml", "<img>", "</img>"),
+    "paligemma": Manner("paligemma"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class VLMNetworks(DecoderReading):
+    """In evaluation mode, on one device. A `Reading`."""
+
+    network: VLM
+    tokenizer: HubTokenizer
+    inputs: Inputs
+    preprocess: Preprocess
+    manner: Manner
+    # Names these weights among the beginnings that a store keeps.
+    identity: bytes = field(default_factory=lambda: uuid4().bytes)
+
+    def plan(self, picture: Image.Image, most_rows: int = MOST_ROWS) -> TokenPlan:
+        """How a picture is seen with up to `most_rows` rows. Raises InvalidValue where it cannot
+        be with so few."""
+        plan = _PLANNERS[type(self.inputs)](picture.height, picture.width, self.inputs, most_rows)
+        if plan.count > most_rows:
+            raise InvalidValue(
+                f"The picture takes {plan.count} rows; max_visual_tokens is {most_rows}.",
+                do=f"Allow {plan.count}.",
+            )
+        return plan
+
+    def request(self, picture: Image.Image, task: str, decoding: Decoding | None = None) -> Ask:
+        """A task (`caption`, `describe`, `relate`, `read`) or question about one picture."""
+        turn = Turn("user", _TASKS.get(task, task), pictures=1)
+        return self.ask([picture], [turn], decoding or Decoding(most=256))
+
+    def calibrated(self, answer: Answer) -> Answer:
+        """The answer as it is: no calibration comes with published weights."""
+        return answer
+
+    @torch.inference_mode()
+    def ask(
+        self,
+        pictures: Sequence[Image.Image],
+        turns: Sequence[Turn],
+        decoding: Decoding,
+        *,
+        constraint: Constraint | None = None,
+        most_rows: int = MOST_ROWS,
+    ) -> Ask:
+        """RGB pictures in the order of the turns that show them. Raises InvalidValue where they are
+        not as many as the turns show."""
+        shown = sum(turn.pictures for turn in turns)
+        if shown != len(pictures):
+            raise InvalidValue(f"The turns show {shown} pictures, and {len(pictures)} are given.")
+        plans = [self.plan(picture, most_rows) for picture in pictures]
+        tokens = self._tokens(turns, plans)
+        word = self.network.config.picture_token
+        found = tokens.count(word)
+        wanted = sum(plan.count for plan in plans)
+        if found != wanted:
+            raise InvalidValue(
+                f"The prompt has {found} places for {wanted} rows of {len(plans)} pictures.",
+                do="The chat template shows pictures in another way than the model does.",
+            )
+        if self.network.config.sees_all:
+            rest = self._rows(tokens, pictures, plans)
+            return Ask(Prompt(b"", _nothing, rest, sees_all=True), decoding, constraint)
+        last = max((i + 1 for i, token in enumerate(tokens) if token == word), default=0)
+        if last == len(tokens):
+            raise InvalidValue("Nothing follows the picture.", do="The chat template is broken.")
+        before = tokens[:last]
+        prompt = Prompt(
+            self._key(before, pictures, most_rows) if pictures else b"",
+            lambda: self._rows(before, pictures, plans),
+            self.words(tokens[last:], last),
+        )
+        return Ask(prompt, decoding, constraint)
+
+    def _tokens(self, turns: Sequence[Turn], plans: Sequence[TokenPlan]) -> list[int]:
+        """The conversation, each picture as many words as it has rows."""
+        word, known = self.tokenizer.word(self.network.config.picture_token), self.tokenizer
+        template = known.template or TEMPLATES[self.manner.template]
+        words = {"bos_token": known.bos, "eos_token": known.word(known.ends[0]), "picture": word}
+        text = written(template, turns, words=words, special=(*known.special, word))
+        parts = text.split(word)
+        if len(parts) - 1 != len(plans):
+            raise InvalidValue(
+                f"The chat template shows {len(parts) - 1} of {len(plans)} pictures.",
+                do="It is not this model's.",
+            )
+        shown = [f"{self.manner.before}{plan.text(word)}{self.manner.after}" for plan in plans]
+        return known.encode("".join(a + b for a, b in zip(parts, [*shown, ""], strict=True)))
+
+    def _rows(
+        self, tokens: Sequence[int], pictures: Sequence[Image.Image], plans: Sequence[TokenPlan]
+    ) -> Rows:
+        made = self.words(tokens)
+        if not pictures:
+            return made
+        rows = [self._seen(*one) for one in zip(pictures, plans, strict=True)]
+        ids = torch.tensor(list(tokens), device=self.device)
+        place = (ids == self.network.config.picture_token).nonzero()[:, 0]
+        return Rows(made.rows.index_copy(0, place, torch.cat(rows)), made.places, made.following)
+
+    def _seen(self, picture: Image.Image, plan: TokenPlan) -> Tensor:
+        """The picture's rows [plan.count, D], a tile at a time: their bits do not depend on how
+        many there are."""
+        tiles = tiles_of(picture, plan, self.preprocess).to(self.device, self.dtype)
+        seen = torch.cat([self.network.look(tile[None]) for tile in tiles])
+        return self.network.rows_of(seen, plan)
+
+    def _key(self, tokens: Sequence[int], pictures: Sequence[Image.Image], most_rows: int) -> bytes:
+        told = repr((self.dtype, self.inputs, self.preprocess, most_rows, list(tokens)))
+        digest = sha256(self.identity + told.encode())
+        for picture in pictures:
+            digest.update(repr(picture.size).encode() + picture.tobytes())
+        return digest.digest()
+
+
+def _nothing() -> Rows:
+    raise RuntimeError("this prompt has no prefix")

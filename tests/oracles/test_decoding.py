@@ -14,9 +14,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from diptych.decoding.choices import Decoding, filtered, narrowed
 from diptych.models.decoder import Decoder
 from diptych.models.decoder_config import DecoderConfig
-from diptych.pipelines.answering import Answering, Text
+from diptych.pipelines.answering import Answering
 from diptych.pipelines.decoder_reading import DecoderReading
 from diptych.pipelines.reading import Answer, Ask, Prompt
+from diptych.pipelines.texts import Text
 
 ENDS = (2, 5)
 MOST = 14

@@ -18,10 +18,11 @@ from diptych.decoding.slots import KVSlots
 from diptych.foundation.errors import InvalidValue
 from diptych.models.decoder import Decoder
 from diptych.models.decoder_config import DecoderConfig
-from diptych.pipelines.answering import Answering, Text
+from diptych.pipelines.answering import Answering
 from diptych.pipelines.decoder_reading import DecoderReading
 from diptych.pipelines.exactness import fitting_rows
 from diptych.pipelines.reading import Answer, Ask, Prompt
+from diptych.pipelines.texts import Text
 
 VOCABULARY, END = 40, 2
 

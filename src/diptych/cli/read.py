@@ -16,11 +16,4 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    return respond_to_files(
-        args.pictures,
-        "read",
-        model=args.model,
-        device=args.device,
-        dtype=args.dtype,
-        as_json=args.json,
-    )
+    return respond_to_files(args.pictures, "read", args)

@@ -7,61 +7,18 @@ Slot i holds text i; those that are answering stand before those that are still 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from math import exp
 
 import torch
 from torch import Tensor
 
-from diptych.decoding.choices import Decoding, choose, filtered, loops
-from diptych.decoding.constraints import State
 from diptych.decoding.prefixes import PrefixStore
-from diptych.decoding.slots import KVSlots, Prefix
-from diptych.decoding.spelling import Spelling, ended, spelled
+from diptych.decoding.slots import KVSlots
 from diptych.pipelines.exactness import fitting_rows
-from diptych.pipelines.reading import Answer, Ask, Prompt, Reading, Rows
+from diptych.pipelines.reading import Reading, Rows
 from diptych.pipelines.searching import Search
+from diptych.pipelines.texts import Text
 
 CHUNK = 256  # rows of prompts in one call
-
-
-@dataclass(eq=False)
-class Text:
-    """One request on its way; `watch` is called with each piece of text that is final."""
-
-    ask: Ask
-    watch: Callable[[str], None] | None = None
-    spelling: Spelling = field(default_factory=Spelling)
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    chosen: list[float] = field(default_factory=list)
-    likeliest: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
-    constraint: State | None = None
-    finish: str = ""
-    error: Exception | None = None
-    cancelled: bool = False
-    # Reading: rows that are not read yet, of the prefix and then of the rest.
-    prefix: Rows | None = None
-    prefixed: bool = False
-    rest: Rows | None = None
-    following: int = 0
-    search: Search | None = None
-    # Called with the slot and the logits behind the prompt, in place of the first word.
-    through: Callable[[int, Tensor], None] | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing more is to come."""
-        return bool(self.finish) or self.error is not None or self.cancelled
-
-    def answer(self) -> Answer:
-        """What was said. Raises what the request failed of."""
-        if self.error is not None:
-            raise self.error
-        return Answer(
-            self.spelling.whole, exp(sum(self.logprobs)), None, tuple(self.logprobs),
-            tuple(self.tokens), tuple(self.chosen), tuple(self.likeliest), self.finish,
-        )  # fmt: skip
 
 
 class Answering:
@@ -214,7 +171,9 @@ class Answering:
             elif text.ask.decoding.beams > 1:
                 prompt = self.slots.taken(slot, text.following)
                 text.search = Search.begun(self.reading, prompt, text.ask)
-                self._guarded([text], lambda text=text, row=row: self._found(text, row[None]))
+                self._guarded(
+                    [text], lambda text=text, row=row: text.found(self.reading, row[None])
+                )
                 self.texts.remove(text)
                 self._close(slot, len(self.texts))
                 self.searches.append(text)
@@ -253,70 +212,15 @@ class Answering:
         for i, text in enumerate(texts):
             plain = text.ask.decoding.plain and text.constraint is None
             if plain and not text.ask.decoding.alternatives:
-                self._said(text, tokens[i], likeliest[i], likeliest[i])
+                text.say(self.reading, tokens[i], likeliest[i], likeliest[i])
             else:
-                self._guarded([text], lambda text=text, i=i: self._filtered(text, wide[i], sums[i]))
-
-    def _filtered(self, text: Text, logits: Tensor, total: Tensor) -> None:
-        decoding, ends = text.ask.decoding, self.reading.ends
-        allowed = None if text.constraint is None else text.constraint.allowed(len(logits))
-        left = filtered(logits, decoding, text.tokens, allowed=allowed, ends=ends)
-        token = choose(left, decoding, len(text.tokens))
-        if decoding.alternatives:
-            top = (logits - total).topk(min(decoding.alternatives, len(logits)))
-            pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-            text.likeliest.append(tuple(pairs))
-        self._said(
-            text, token, float(logits[token] - total), float(left[token] - left.logsumexp(0))
-        )
-
-    def _said(self, text: Text, token: int, logprob: float, chosen: float) -> None:
-        text.logprobs.append(logprob)
-        text.chosen.append(chosen)
-        if text.constraint is not None:
-            text.constraint = text.constraint.after(token)
-        decoding = text.ask.decoding
-        if token in self.reading.ends:
-            text.finish = "end"
-        else:
-            before = len(text.spelling.text)
-            text.tokens.append(token)
-            text.spelling = spelled(text.spelling, token, self.reading.spell, decoding.stop)
-            if text.spelling.stopped:
-                text.finish = "stop"
-            elif decoding.loops and loops(text.tokens, decoding.loops):
-                text.finish = "loop"
-            elif len(text.tokens) >= decoding.most:
-                text.finish = "length"
-            if text.watch is not None and len(text.spelling.text) > before and not text.finish:
-                text.watch(text.spelling.text[before:])
-        if text.finish:
-            self._spelled(text)
-
-    def _spelled(self, text: Text) -> None:
-        before = len(text.spelling.text)
-        text.spelling = ended(text.spelling, self.reading.spell)
-        if text.watch is not None and len(text.spelling.text) > before:
-            text.watch(text.spelling.text[before:])
+                self._guarded(
+                    [text], lambda text=text, i=i: text.choose(self.reading, wide[i], sums[i])
+                )
 
     def _search(self, text: Text) -> None:
         if text.search is not None and not text.done:
-            self._found(text, text.search.logits(self.reading))
-
-    def _found(self, text: Text, logits: Tensor) -> None:
-        """One step of a search on logits [K, V] of its open beams."""
-        if text.search is None:
-            return
-        text.search = text.search.advanced(logits, self.reading.ends)
-        if not text.search.beams.done:
-            return
-        best = text.search.beams.ended[0]
-        text.tokens, text.logprobs = list(best.tokens), list(best.logprobs)
-        text.chosen = list(best.logprobs)
-        for token in best.tokens:
-            text.spelling = spelled(text.spelling, token, self.reading.spell)
-        text.finish = "end" if len(best.logprobs) > len(best.tokens) else "length"
-        self._spelled(text)
+            text.found(self.reading, text.search.logits(self.reading))
 
     def _leave(self) -> None:
         """Those that are done make room; the rest close up."""
@@ -347,49 +251,6 @@ class Answering:
         for slot in range(hole, last):
             self.slots.move(slot + 1, slot)
         self.slots.lengths[last] = 0
-
-
-TOGETHER = 16  # texts under way at once
-
-
-def answered(
-    reading: Reading,
-    asks: Sequence[Ask],
-    *,
-    store: PrefixStore | None = None,
-    exact: bool = True,
-    watch: Callable[[str], None] | None = None,
-) -> list[Answer]:
-    """All requests, as many together as there is room for. Raises what the first of them to fail
-    failed of, when all are done."""
-    texts = [Text(ask, watch) for ask in asks]
-    answering = Answering(reading, min(TOGETHER, len(asks) or 1), store=store, exact=exact)
-    waiting = list(reversed(texts))
-    while waiting or answering.texts or answering.searches:
-        while waiting and answering.room:
-            answering.join(waiting.pop())
-        answering.step()
-    return [text.answer() for text in texts]
-
-
-@torch.inference_mode()
-def read_whole(
-    reading: Reading, prompt: Prompt, store: PrefixStore | None = None
-) -> tuple[Prefix, Tensor]:
-    """A prompt read to its end: what is kept of it, and logits [V] of what follows."""
-    answering = Answering(reading, 1, store=store)
-    text = Text(Ask(prompt, Decoding(most=1)))
-    found = list[tuple[Prefix, Tensor]]()
-
-    def through(slot: int, logits: Tensor) -> None:
-        found.append((answering.slots.taken(slot, text.following), logits))
-
-    text.through = through
-    answering.join(text)
-    answering.run()
-    if text.error is not None:
-        raise text.error
-    return found[0]
 
 
 def _rest(text: Text) -> Rows:

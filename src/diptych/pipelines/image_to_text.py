@@ -18,7 +18,7 @@ from diptych.decoding.choices import Decoding
 from diptych.decoding.slots import KVShape, KVView
 from diptych.imaging.pictures import to_square
 from diptych.models.vision_language import VisionLanguage
-from diptych.pipelines.answering import answered
+from diptych.pipelines.asking import answered
 from diptych.pipelines.reading import Answer, Ask, Prompt, Rows
 from diptych.text.word_tokenizer import WordTokenizer
 

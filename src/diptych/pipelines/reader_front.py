@@ -16,7 +16,7 @@ from diptych.decoding.prefixes import PrefixStore
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.memory import keep_freed_memory
 from diptych.imaging.pictures import read_picture, upright_rgb
-from diptych.pipelines.answering import answered
+from diptych.pipelines.asking import answered
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_image_to_text
 from diptych.pipelines.image_to_text import ImageToTextNetworks

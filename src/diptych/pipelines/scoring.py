@@ -10,7 +10,7 @@ from torch import Tensor
 from diptych.decoding.constraints import Choice
 from diptych.decoding.prefixes import PrefixStore
 from diptych.decoding.slots import KVSlots, KVView, Prefix
-from diptych.pipelines.answering import read_whole
+from diptych.pipelines.asking import read_whole
 from diptych.pipelines.reading import Prompt, Reading
 
 

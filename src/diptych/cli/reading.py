@@ -51,7 +51,8 @@ def decoding_of(args: Namespace, most: int = 256) -> Decoding | None:
                 raise InvalidValue(
                     f"--{name.replace('_', '-')} is for drawing.", do="Add --temperature 1."
                 )
-    return Decoding(**({"most": most} | given))
+    given.setdefault("most", most)
+    return Decoding(**given)
 
 
 def loaded(args: Namespace) -> ImageToText:

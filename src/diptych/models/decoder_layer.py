@@ -68,6 +68,7 @@ class DecoderLayer(nn.Module):
         """As `Decoder.pack`."""
         self.self_attn.pack()
         self.mlp.fused = Fused([self.mlp.gate_proj, self.mlp.up_proj])
+        Fused([self.mlp.down_proj])  # laid the same way
 
 
 class DecoderAttention(nn.Module):
@@ -174,3 +175,4 @@ class DecoderAttention(nn.Module):
     def pack(self) -> None:
         """As `Decoder.pack`."""
         self.fused = Fused([self.q_proj, self.k_proj, self.v_proj])
+        Fused([self.o_proj])  # laid the same way

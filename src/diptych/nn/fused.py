@@ -1,8 +1,8 @@
 """Linear maps of one input as one matrix product, its weights laid as fits a CPU.
 
-With one row, a product reads its weights once and does little else: laid as (in, out) it takes
-about half the time of (out, in) where there are more outputs than inputs (torch 2.13, one thread;
-`python -m benchmarks.i2t_decode --layouts`).
+With few rows a product reads its weights and does little else. Laid as (in, out), one row takes no
+longer than laid as (out, in), and eight take half as long (torch 2.13, one thread;
+`python -m benchmarks.i2t_decode layouts`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 
 class Fused:
@@ -23,13 +22,10 @@ class Fused:
         biases = [layer.bias for layer in layers if layer.bias is not None]
         if biases and len(biases) != len(layers):
             raise ValueError("some of the layers have a bias and others none")
-        outputs, inputs = weights.shape
-        self.wide = outputs > inputs
-        self.weight = weights.T.contiguous() if self.wide else weights
+        self.weight = weights.T.contiguous()
         self.bias = torch.cat([bias.detach() for bias in biases]) if biases else None
-        parts = self.weight.T if self.wide else self.weight
         sizes = [layer.out_features for layer in layers]
-        for layer, part in zip(layers, parts.split(sizes), strict=True):
+        for layer, part in zip(layers, self.weight.T.split(sizes), strict=True):
             layer.weight = nn.Parameter(part, requires_grad=False)
         if self.bias is not None:
             for layer, part in zip(layers, self.bias.split(sizes), strict=True):
@@ -37,8 +33,6 @@ class Fused:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., outputs]"""
-        if not self.wide:
-            return linear(x, self.weight, self.bias)
         if x.ndim > 2:
             return self(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
         if self.bias is None:

@@ -14,6 +14,7 @@ from diptych.models.lumina2 import Lumina2, Lumina2Config
 from diptych.models.lumina_next import LuminaNext, LuminaNextConfig
 from diptych.models.pixart import PixArt, PixArtConfig
 from diptych.models.unet_adm import UNetADM, UNetADMConfig
+from diptych.models.vlm import VLM, VLMConfig
 from tests.tiny_stable_diffusion import all_drawn
 
 # What a file of weights does not say is as `checkpoints` assumes it: heads of 64 channels, places
@@ -57,4 +58,5 @@ def one_of_each() -> dict[str, nn.Module]:
         "lumina2": Lumina2(LUMINA2),
         "gemma": GemmaEncoder(GemmaConfig.tiny()),
         "unet-adm": UNetADM(UNetADMConfig.tiny()),
+        "vlm": VLM(VLMConfig.tiny()),
     }

@@ -265,12 +265,15 @@ def test_slots_of_different_lengths_share_a_call(name: str, count: int) -> None:
 
 
 @every_family
-def test_a_prefix_kept_once(name: str) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_prefix_kept_once(name: str, packed: bool) -> None:
     """Two texts that begin alike look at one copy of their beginning."""
     ours, _ = pair(name)
     tokens = TOKENS.clone()
     tokens[1, :4] = tokens[0, :4]
     whole = logits(ours, tokens)
+    if packed:
+        ours.pack()
     slots = KVSlots(ours.config.kv, 1, dtype=torch.float64)
     rows = ours.embed(tokens)
     with torch.no_grad():
@@ -282,7 +285,12 @@ def test_a_prefix_kept_once(name: str) -> None:
         for begin, end in ((4, 6), (6, 7), (7, 9)):
             view = KVView(kept[0], kept[1], [begin - 4] * 2, end - begin, shared=prefix)
             places = torch.arange(begin, end).expand(2, -1)
-            found.append(ours.logits(ours(rows[:, begin:end], places, view)))
+            mine = rows[:, begin:end]
+            if end - begin == 1:
+                states = ours.step(mine[:, 0], places[:, 0], view)[:, None]
+            else:
+                states = ours(mine, places, view)
+            found.append(ours.logits(states))
     assert apart(torch.cat(found, 1), whole[:, 4:]) < 1e-12
 
 

@@ -81,7 +81,7 @@ def said(sequence: torch.Tensor) -> tuple[list[int], str]:
 
 
 @pytest.mark.filterwarnings("ignore:Passing .* with `inputs_embeds`")
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     ("mine", "them"),
     [
@@ -98,8 +98,8 @@ def test_greedy(seed: int, mine: dict[str, Any], them: dict[str, Any]) -> None:
         assert (list(found.tokens), found.finish) == wanted
 
 
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("beams", [2, 3, 5])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("beams", [2, 5])
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])
 def test_beams(seed: int, beams: int, penalty: float) -> None:
     for prompt in PROMPTS:

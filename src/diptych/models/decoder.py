@@ -91,20 +91,14 @@ class Decoder(nn.Module):
         layers = [cast(DecoderLayer, layer) for layer in self.layers]
         for layer in layers:
             layer.pack()
-        if self.lm_head is None:
-            tied = nn.Linear(self.config.width, self.config.vocabulary, bias=False, device="meta")
-            tied.weight = self.embed_tokens.weight
-            self.head = Fused([tied])
-            self.embed_tokens.weight = tied.weight
-        else:
-            self.head = Fused([self.lm_head])
+        self.head = Fused([self.embed_tokens if self.lm_head is None else self.lm_head])
         self.one = DecoderStep(self.config, layers, self.norm, (self.turned, self.local))
 
     def step(self, rows: Tensor, places: Tensor, view: KVView, calls: int = 0) -> Tensor:
         """One row of each text: rows [B, D] at places [B] or [B, 3] -> states [B, D], normed; with
         `calls` as `DecoderStep`, if it is packed."""
         narrow = rows.dtype not in (torch.float32, torch.float64)
-        if self.one is None or view.shared is not None or narrow:
+        if self.one is None or narrow:
             return self(rows[:, None], places[:, None], view)[:, 0]
         return self.one(rows, places, view, calls)
 

@@ -32,8 +32,8 @@ class DecoderStep:
         self.turned, self.local = (_Turns(rotary) for rotary in rotaries)
 
     def __call__(self, x: Tensor, places: Tensor, view: KVView, calls: int = 0) -> Tensor:
-        """x [B, D] at places [B], or [B, 3] -> states [B, D], normed; `view` has a count of 1 and
-        no shared prefix. With `calls`, weights meet that many rows, and a text looks by itself:
+        """x [B, D] at places [B], or [B, 3] -> states [B, D], normed; `view` has a count of 1. With
+        `calls`, and no shared prefix, weights meet that many rows, and a text looks by itself:
         its bits do not depend on its neighbours. States are then [calls, D]."""
         kept = _Kept(view, self.config.groups, apart=bool(calls))
         if calls:
@@ -73,8 +73,11 @@ class _Kept:
     def look(self, layer: _Layer, q: Tensor, number: int, window: int) -> Tensor:
         """q [B * G, H / G, E] -> the same of what layer `number` sees."""
         if not self.apart:
-            keys, values = self._seen_keys[number], self._seen_values[number]
-            return layer.look(q, keys, values, self._hidden(window))
+            own = self._seen_keys[number], self._seen_values[number]
+            if self.view.shared is None:
+                return layer.look(q, *own, self._hidden(window))
+            shared = self.view.shared.keys[number].mT, self.view.shared.values[number]
+            return layer.look_at_both(q, own, shared, self._hidden(window))
         looked = list[Tensor]()
         for text, (start, own) in enumerate(
             zip(self.view.starts, q.split(self.groups), strict=True)
@@ -175,6 +178,28 @@ class _Layer:
         else:
             scores = torch.baddbmm(unseen, q, keys, alpha=attention.scale)
         return torch.bmm(scores.softmax(-1), values)
+
+    def look_at_both(
+        self,
+        q: Tensor,
+        own: tuple[Tensor, Tensor],
+        shared: tuple[Tensor, Tensor],
+        unseen: Tensor,
+    ) -> Tensor:
+        """The same with keys [G, E, P] and values [G, P, E] that all texts have before their own:
+        they are read once for all texts."""
+        attention = self.attention
+        groups = attention.groups
+        asked = q.unflatten(0, (-1, groups)).transpose(0, 1).flatten(1, 2)
+        before = torch.bmm(asked, shared[0]).unflatten(1, (-1, q.shape[1])).transpose(0, 1)
+        scores = torch.cat([before.flatten(0, 1), torch.bmm(q, own[0])], dim=-1) * attention.scale
+        if attention.cap:
+            scores = (scores / attention.cap).tanh_() * attention.cap
+        weights = (scores + unseen).softmax(-1)
+        first, last = weights.split([shared[0].shape[2], own[0].shape[2]], dim=-1)
+        first = first.unflatten(0, (-1, groups)).transpose(0, 1).flatten(1, 2)
+        seen = torch.bmm(first, shared[1]).unflatten(1, (-1, q.shape[1])).transpose(0, 1)
+        return torch.baddbmm(seen.flatten(0, 1), last, own[1])
 
     def finish(self, x: Tensor, looked: Tensor) -> Tensor:
         """What attention saw, and the MLP, onto x [B or more, D]."""

@@ -16,6 +16,8 @@ from diptych.models.clip_text import CLIPText, CLIPTextConfig
 from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
 from diptych.models.controlnet import ControlNet, ControlNetConfig
 from diptych.models.controlnet_union import ControlNetUnion, ControlNetUnionConfig
+from diptych.models.decoder import Decoder
+from diptych.models.decoder_config import DecoderConfig
 from diptych.models.dit import DiT, DiTConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
 from diptych.models.flux import Flux, FluxConfig
@@ -34,6 +36,8 @@ from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
 from diptych.models.unet import UNet, UNetConfig
 from diptych.models.unet_adm import UNetADM, UNetADMConfig
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
+from diptych.models.vision_tower import TowerConfig, VisionTower
+from diptych.models.vlm import VLM, VLMConfig
 
 Inputs = dict[str, Tensor]
 
@@ -243,6 +247,25 @@ def _vision_language(config: VisionLanguageConfig, batch: int, seed: int) -> Inp
     }
 
 
+def _decoder(config: DecoderConfig, batch: int, seed: int) -> Inputs:
+    return {"rows": torch.randn(batch, 6, config.width, generator=_random(seed))}
+
+
+def _vision_tower(config: TowerConfig, batch: int, seed: int) -> Inputs:
+    size = config.image_size
+    return {"image": torch.randn(batch, 3, size, size, generator=_random(seed))}
+
+
+def _vlm(config: VLMConfig, batch: int, seed: int) -> Inputs:
+    draw, size = _random(seed), config.vision.image_size
+    words = torch.randint(config.picture_token, (batch, 6), generator=draw)
+    rows = torch.full((batch, config.rows[0] * config.rows[1]), config.picture_token)
+    return {
+        "tiles": torch.randn(batch, 3, size, size, generator=draw),
+        "tokens": torch.cat([words[:, :2], rows, words[:, 2:]], dim=1),
+    }
+
+
 MODELS: dict[str, ModelEntry] = {
     "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
     "autoencoder-sd": ModelEntry(AutoencoderSDConfig, AutoencoderSD, _autoencoder_sd),
@@ -251,6 +274,10 @@ MODELS: dict[str, ModelEntry] = {
     "clip-vision": ModelEntry(CLIPVisionConfig, CLIPVision, _clip_vision),
     "controlnet": ModelEntry(ControlNetConfig, ControlNet, _controlnet),
     "controlnet-union": ModelEntry(ControlNetUnionConfig, ControlNetUnion, _controlnet_union),
+    # Words are told apart before it, and chosen behind it.
+    "decoder": ModelEntry(
+        DecoderConfig, Decoder, _decoder, (r"embed_tokens\.weight", r"lm_head\.weight")
+    ),
     "dit": ModelEntry(DiTConfig, DiT, _dit),
     "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
     "ip-adapter": ModelEntry(IPAdapterConfig, IPAdapter, _ip_adapter),
@@ -275,4 +302,6 @@ MODELS: dict[str, ModelEntry] = {
     "unet": ModelEntry(UNetConfig, UNet, _unet),
     "unet-adm": ModelEntry(UNetADMConfig, UNetADM, _unet_adm),
     "vision-language": ModelEntry(VisionLanguageConfig, VisionLanguage, _vision_language),
+    "vision-tower": ModelEntry(TowerConfig, VisionTower, _vision_tower),
+    "vlm": ModelEntry(VLMConfig, VLM, _vlm),
 }

@@ -17,18 +17,20 @@ class Fused:
     """What several layers make of one input, side by side. Their parameters become parts of one
     tensor, so that nothing is kept twice; train them no further."""
 
-    def __init__(self, layers: Sequence[nn.Linear]):
+    def __init__(self, layers: Sequence[nn.Linear | nn.Embedding]):
+        """An embedding is a map from its vectors' space to its words."""
         weights = torch.cat([layer.weight.detach() for layer in layers])
-        biases = [layer.bias for layer in layers if layer.bias is not None]
+        maps = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        biases = [layer.bias for layer in maps if layer.bias is not None]
         if biases and len(biases) != len(layers):
             raise ValueError("some of the layers have a bias and others none")
         self.weight = weights.T.contiguous()
         self.bias = torch.cat([bias.detach() for bias in biases]) if biases else None
-        sizes = [layer.out_features for layer in layers]
+        sizes = [len(layer.weight) for layer in layers]
         for layer, part in zip(layers, self.weight.T.split(sizes), strict=True):
             layer.weight = nn.Parameter(part, requires_grad=False)
         if self.bias is not None:
-            for layer, part in zip(layers, self.bias.split(sizes), strict=True):
+            for layer, part in zip(maps, self.bias.split(sizes), strict=True):
                 layer.bias = nn.Parameter(part, requires_grad=False)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ class _NothingDrawn(TorchFunctionMode):
         given = dict(kwargs or {})
         if func in _DRAWS_INTO:
             return args[0] if args else given["tensor"]
+        if func in _SCALES and len(args) == 2 and isinstance(args[1], int | float):
+            return args[0]
         return _MADE.get(func, func)(*args, **given)
 
 
@@ -37,4 +39,6 @@ _DRAWS_INTO = {
     Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_,
     nn.init.xavier_uniform_, nn.init.trunc_normal_,
 }  # fmt: skip
+# What was drawn, times a number.
+_SCALES = {Tensor.mul, Tensor.__mul__, Tensor.__rmul__}
 _MADE = {torch.randn: torch.empty, torch.rand: torch.empty}

@@ -206,16 +206,16 @@ class Answering:
     def _chosen(self, texts: Sequence[Text], logits: Tensor) -> None:
         """The next token of each text from logits [B, V]."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        best = wide.argmax(-1)
-        tokens, sums = best.tolist(), wide.logsumexp(-1)
-        likeliest = (wide.gather(1, best[:, None])[:, 0] - sums).tolist()
+        logs = wide.log_softmax(-1)
+        values, best = logs.max(-1)
+        tokens, likeliest = best.tolist(), values.tolist()
         for i, text in enumerate(texts):
             plain = text.ask.decoding.plain and text.constraint is None
             if plain and not text.ask.decoding.alternatives:
                 text.say(self.reading, tokens[i], likeliest[i], likeliest[i])
             else:
                 self._guarded(
-                    [text], lambda text=text, i=i: text.choose(self.reading, wide[i], sums[i])
+                    [text], lambda text=text, i=i: text.choose(self.reading, wide[i], logs[i])
                 )
 
     def _search(self, text: Text) -> None:

@@ -62,18 +62,18 @@ class Text:
             tuple(self.tokens), tuple(self.chosen), tuple(self.likeliest), self.finish,
         )  # fmt: skip
 
-    def choose(self, reading: Reading, logits: Tensor, total: Tensor) -> None:
-        """The next token from logits [V], whose sum of exponentials has the logarithm `total`."""
+    def choose(self, reading: Reading, logits: Tensor, logs: Tensor) -> None:
+        """The next token from logits [V] and their log-probabilities."""
         decoding = self.ask.decoding
         allowed = None if self.constraint is None else self.constraint.allowed(len(logits))
         left = filtered(logits, decoding, self.tokens, allowed=allowed, ends=reading.ends)
         token = choose(left, decoding, len(self.tokens))
         if decoding.alternatives:
-            top = (logits - total).topk(min(decoding.alternatives, len(logits)))
+            top = logs.topk(min(decoding.alternatives, len(logs)))
             pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
             self.likeliest.append(tuple(pairs))
         chosen = float(left[token] - left.logsumexp(0))
-        self.say(reading, token, float(logits[token] - total), chosen)
+        self.say(reading, token, float(logs[token]), chosen)
 
     def say(self, reading: Reading, token: int, logprob: float, chosen: float) -> None:
         """One token more; it may be the last."""

@@ -1,1 +1,0 @@
-"""LLaVA 1.5, NeXT and OneVision."""

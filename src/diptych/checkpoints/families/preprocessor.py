@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from diptych.checkpoints.families.config_json import PublishedConfig
@@ -176,7 +177,9 @@ def _side(tower: Tower) -> int:
     return tower.rows
 
 
-def _anyres(said: PublishedConfig, tower: Tower, size: Any, most: int) -> AnyresSpec:
+def _anyres(
+    default: AnyresSpec, said: PublishedConfig, tower: Tower, size: Any, most: int
+) -> AnyresSpec:
     cuts, crop = said.take("do_center_crop"), said.take("crop_size")
     said.take("do_pad")  # of batches
     short = isinstance(size, Mapping) and "shortest_edge" in size
@@ -184,7 +187,6 @@ def _anyres(said: PublishedConfig, tower: Tower, size: Any, most: int) -> Anyres
     if cuts is not False and crop and _equal(crop, "crop_size") != tile:
         raise Unreadable(f"Tiles of {tile} cut to {crop} are not built here.")
     points = said.take("image_grid_pinpoints")
-    default = LLAVA_NEXT if tower.pooled_above is None else ONEVISION
     return AnyresSpec(
         tile=tile,
         side=_side(tower),
@@ -243,8 +245,8 @@ KINDS = {
     "Siglip": _Kind(_whole, mean=_HALF, deviation=_HALF, size=224),
     "ViT": _Kind(_whole, filter="bilinear", mean=_HALF, deviation=_HALF, size=224),
     "Blip": _Kind(_whole, size=_TALL),
-    "LlavaNext": _Kind(_anyres, size=_SHORT),
-    "LlavaOnevision": _Kind(_anyres, size=_TALL),
+    "LlavaNext": _Kind(partial(_anyres, LLAVA_NEXT), size=_SHORT),
+    "LlavaOnevision": _Kind(partial(_anyres, ONEVISION), size=_TALL),
     "GotOcr2": _Kind(_tiles, size=_TALL),  # InternVL's
     "Idefics3": _Kind(_split, "lanczos", _HALF, _HALF, {"longest_edge": 4 * 364}),
     "SmolVLM": _Kind(_split, "lanczos", _HALF, _HALF, {"longest_edge": 4 * 364}),

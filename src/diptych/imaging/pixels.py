@@ -26,7 +26,7 @@ from diptych.imaging.pictures import (
     upright_rgb,
 )
 from diptych.imaging.placing import Placing, Size
-from diptych.imaging.plan import Tile, TokenPlan
+from diptych.imaging.plan import TokenPlan
 
 Filter = Literal["bicubic", "bilinear", "lanczos", "nearest", "box", "hamming"]
 Three = tuple[float, float, float]
@@ -82,7 +82,15 @@ def tiles_of(picture: Image.Image, plan: TokenPlan, how: Preprocess) -> NDArray[
         raise InvalidValue(f"A picture of {width} x {height} was planned as {x} x {y}.")
     canvas = placed(picture, plan.placing, how)
     cuts = np.asarray(canvas)
-    return np.stack([_tile(tile, picture, canvas, cuts, plan, how) for tile in plan.tiles])
+    found = np.empty((len(plan.tiles), 3, *plan.tile[::-1]), np.float32)
+    for tile, into in zip(plan.tiles, found, strict=True):
+        if tile.of == "cut":
+            left, top, right, bottom = tile.box
+            numbers(cuts[top:bottom, left:right], how, into)
+        else:
+            source = picture if tile.of == "picture" else canvas
+            numbers(np.asarray(resized(source, plan.tile, how)), how, into)
+    return found
 
 
 def smaller(size: Size, whole: Size) -> bool:
@@ -90,25 +98,12 @@ def smaller(size: Size, whole: Size) -> bool:
     return any(size == (-(-whole[0] // by), -(-whole[1] // by)) for by in (1, 2, 4, 8))
 
 
-def _tile(
-    tile: Tile,
-    picture: Image.Image,
-    canvas: Image.Image,
-    cuts: NDArray[np.uint8],
-    plan: TokenPlan,
-    how: Preprocess,
+def numbers(
+    pixels: NDArray[np.uint8], how: Preprocess, into: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    if tile.of == "cut":
-        left, top, right, bottom = tile.box
-        return numbers(cuts[top:bottom, left:right], how)
-    source = picture if tile.of == "picture" else canvas
-    return numbers(np.asarray(resized(source, plan.tile, how)), how)
-
-
-def numbers(pixels: NDArray[np.uint8], how: Preprocess) -> NDArray[np.float32]:
-    """[H, W, 3] -> [3, H, W]."""
+    """[H, W, 3] -> [3, H, W], written `into` what is given."""
     table = _table(how.rescale, how.mean, how.deviation)
-    found = np.empty((3, *pixels.shape[:2]), np.float32)
+    found = np.empty((3, *pixels.shape[:2]), np.float32) if into is None else into
     for channel in range(3):
         np.take(table[channel], pixels[..., channel], out=found[channel], mode="clip")
     return found

@@ -61,4 +61,4 @@ def shown(
     if isinstance(inputs.spec, NativeSpec):
         spec = inputs.spec
         numbers = merged_patches(numbers[0], spec.patch, spec.merge, spec.copies)
-    return plan, torch.tensor(numbers)
+    return plan, torch.as_tensor(numbers)

@@ -2,14 +2,22 @@
 
     python -m benchmarks.i2t_pixels
 
-One thread, CPU time, both in one process and in turn, the JPEG decoded by both each time. The
-ratio is theirs over ours, the median of the rounds with the lowest and the highest. `exact`: equal
-to the last bit, which is checked. `fast`, labelled: other pixels, whose mean and largest distance
-are printed in levels. Ends with 1 where a ratio is missed.
+One thread, CPU time, both in one process and in turn, the JPEG decoded by both each time; each
+family in a process of its own, because the state of the heap moves theirs by a third. The ratio is
+theirs over ours, the median of the rounds with the lowest and the highest. `exact`: equal to the
+last bit, which is checked. `fast`, labelled: other pixels, whose mean and largest distance are
+printed in levels.
+
+Theirs copies the picture several times: with the C library's settings much of its time is the
+kernel's, which clears pages. `kept`: the same with `keep_freed_memory`, which our pipelines call
+and a user of theirs does not; it makes theirs faster and ours not. The floors are for a process as
+it starts. They are held where a picture is seen once, and 1.5 for all. Ends with 1 where a ratio is
+missed.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -27,11 +35,12 @@ from PIL import Image
 
 from benchmarks.t2i_single import timed
 from diptych.checkpoints.families.preprocessor import Tower, inputs_of_json
+from diptych.foundation.memory import keep_freed_memory
 from diptych.models.inputs import PictureInputs, shown
 
 WIDTH, HEIGHT, QUALITY, ROUNDS = 4000, 3000, 90, 9
 EXACT, FAST = 1.5, 3.0
-# The module and class of theirs, its settings, what the tower makes of a tile; whether held to.
+# Theirs by module and class, its settings, what the tower makes of a tile, whether fast is held.
 Case = tuple[str, str, dict[str, Any], Tower, bool]
 SIDE = {"height": 336, "width": 336}
 CASES: list[Case] = [
@@ -52,14 +61,18 @@ CASES: list[Case] = [
 
 
 def photograph() -> bytes:
-    """Edges, gradients and grain, as a camera's file has them."""
-    noise = np.random.default_rng(0)
-    coarse = Image.fromarray(noise.integers(0, 256, (60, 80, 3), dtype=np.uint8))
-    smooth = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.int16)
-    grain = noise.integers(-6, 7, (HEIGHT, WIDTH, 1), dtype=np.int16)
+    """Texture in all sizes (1/f) and grain, as a camera's file has them."""
+    draw = np.random.default_rng(0)
+    pixels = np.full((HEIGHT, WIDTH, 3), 128, np.float32)
+    for octave in range(7):
+        size = (20 << octave, 15 << octave)
+        coarse = Image.fromarray(draw.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+        fine = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.float32)
+        pixels += (fine - 128) * 0.75**octave / 3
+    pixels += draw.normal(0, 3, (HEIGHT, WIDTH, 1))
     content = BytesIO()
-    pixels = np.clip(smooth + grain, 0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(content, "jpeg", quality=QUALITY)
+    whole = np.clip(pixels, 0, 255).astype(np.uint8)
+    Image.fromarray(whole).save(content, "jpeg", quality=QUALITY)
     return content.getvalue()
 
 
@@ -77,8 +90,8 @@ def read(made: Any, tower: Tower) -> PictureInputs:
     return inputs_of_json(content, tower, max_visual_tokens=10**6)
 
 
-def case(content: bytes, family: str, made: Any, inputs: PictureInputs, held: bool) -> bool:
-    """A line; whether both ratios are reached, or nothing was asked."""
+def case(content: bytes, family: str, made: Any, inputs: PictureInputs, fast_too: bool) -> bool:
+    """A line; whether the floors are reached."""
     quick = replace(inputs, pixels=replace(inputs.pixels, fast=True))
 
     def theirs() -> torch.Tensor:
@@ -96,29 +109,42 @@ def case(content: bytes, family: str, made: Any, inputs: PictureInputs, held: bo
     level = min(inputs.pixels.deviation) / inputs.pixels.rescale
     off = (runs["fast"]() - wanted).abs() * level
     line, reached = f"{family:<11}{median(took['theirs']):>9.0f}", True
-    for name, floor in (("exact", EXACT), ("fast", FAST)):
+    for name, floor in (("exact", EXACT), ("fast", FAST if fast_too else 0.0)):
         ratios = [a / b for a, b in zip(took["theirs"], took[name], strict=True)]
         line += f"  {name} {median(took[name]):>4.0f} ms, "
         line += f"{median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f})"
         reached &= median(ratios) >= floor
-    said = ("yes" if reached else "no") if held else "-"
-    print(f"{line}  off {off.mean():.2f}, {off.max():.0f}  held: {said}", flush=True)
-    return reached or not held
+    print(f"{line}  off {off.mean():.2f}, {off.max():.0f}", end="", flush=True)
+    return reached
+
+
+def one(family: str, kept: bool, path: str) -> int:
+    """A case in this process."""
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    if kept:
+        keep_freed_memory()
+    _, name, settings, tower, fast_too = next(row for row in CASES if row[0] == family)
+    made = peer(family, name, settings)
+    return 0 if case(Path(path).read_bytes(), family, made, read(made, tower), fast_too) else 1
 
 
 def main() -> int:
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
-    content = photograph()
-    print(
-        f"JPEG of {WIDTH} x {HEIGHT}, {len(content) / 1e6:.1f} MB. Held: exact {EXACT}, fast {FAST}"
-    )
-    missed = 0
-    for family, name, settings, tower, held in CASES:
-        made = peer(family, name, settings)
-        missed += not case(content, family, made, read(made, tower), held)
+    content, missed = photograph(), 0
+    print(f"JPEG of {WIDTH} x {HEIGHT}, {len(content) / 1e6:.1f} MB")
+    print(f"Held: exact {EXACT}, and fast {FAST} where a picture is seen once")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "photograph.jpg"
+        path.write_bytes(content)
+        for kept in (False, True):
+            print("kept" if kept else "as it starts", " theirs ms, theirs / ours (lowest..highest)")
+            for family, *_ in CASES:
+                command = [sys.executable, "-m", "benchmarks.i2t_pixels", family, str(path)]
+                done = subprocess.run(command + ["kept"] * kept, stderr=subprocess.DEVNULL)
+                print("" if kept else f"  held: {'no' if done.returncode else 'yes'}", flush=True)
+                missed += 0 if kept else done.returncode
     return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(one(sys.argv[1], "kept" in sys.argv, sys.argv[2]) if sys.argv[1:] else main())

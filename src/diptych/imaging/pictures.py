@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -14,10 +15,14 @@ from diptych.foundation.errors import NotFound, Unreadable
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MOST_PIXELS = 50_000_000
+ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+
+Before = Callable[[Image.Image], None]
 
 
-def read_picture(path: str | os.PathLike[str]) -> Image.Image:
-    """The first frame as RGB, turned as its EXIF says, transparency over white.
+def read_picture(path: str | os.PathLike[str], before: Before | None = None) -> Image.Image:
+    """The first frame as RGB, turned as its EXIF says, transparency over white. `before` gets it
+    when its size is known and nothing is decoded.
 
     Raises NotFound, or Unreadable for what is no PNG, JPEG, WebP or GIF, is cut off, or has more
     than 50 million pixels.
@@ -26,7 +31,7 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
     if not Path(path).exists():
         raise NotFound(f"There is no picture {name!r}.")
     try:
-        return upright_rgb(_loaded(path))
+        return upright_rgb(_loaded(path, before))
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise Unreadable(
             f"{name!r} is no picture that can be read.", do="PNG, JPEG, WebP and GIF can be."
@@ -35,15 +40,15 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
         raise Unreadable(f"{name!r} cannot be read: {error}.") from error
 
 
-def open_picture(content: bytes) -> Image.Image:
-    """The first frame of a file's bytes as it is, transparency kept.
+def open_picture(content: bytes, before: Before | None = None) -> Image.Image:
+    """The first frame of a file's bytes as it is, transparency kept; `before` as above.
 
     Raises Unreadable above 50 million pixels, and whatever Pillow raises for a damaged file.
     """
-    return _loaded(BytesIO(content))
+    return _loaded(BytesIO(content), before)
 
 
-def _loaded(source: str | os.PathLike[str] | BytesIO) -> Image.Image:
+def _loaded(source: str | os.PathLike[str] | BytesIO, before: Before | None) -> Image.Image:
     with Image.open(source, formats=FORMATS) as picture:
         if picture.width * picture.height > MOST_PIXELS:
             raise Unreadable(
@@ -51,12 +56,17 @@ def _loaded(source: str | os.PathLike[str] | BytesIO) -> Image.Image:
                 f"{picture.width} x {picture.height} pixels.",
                 do="Make it smaller; up to 50 million are read.",
             )
+        if before:
+            before(picture)
         picture.load()
         return picture
 
 
 def upright_rgb(picture: Image.Image) -> Image.Image:
-    """Turned as its EXIF says, transparency over white, RGB."""
+    """Turned as its EXIF says, transparency over white, RGB: the picture itself where it is so."""
+    plain = picture.mode == "RGB" and "transparency" not in picture.info
+    if plain and picture.getexif().get(ORIENTATION, 1) == 1:
+        return picture  # 12 million pixels are not copied for nothing
     turned = ImageOps.exif_transpose(picture)
     if "A" in turned.getbands() or "transparency" in turned.info:
         layer = turned.convert("RGBA")

@@ -1,0 +1,1 @@
+"""InternVL: what is made of a picture before the tower sees it."""

@@ -1,0 +1,1 @@
+"""PaliGemma: what is made of a picture before the tower sees it."""

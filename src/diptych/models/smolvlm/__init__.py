@@ -1,0 +1,1 @@
+"""Idefics3 and SmolVLM: what is made of a picture before the tower sees it."""

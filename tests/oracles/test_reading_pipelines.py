@@ -64,7 +64,7 @@ def test_answers(folders: Path, name: str, size: tuple[int, int]) -> None:
     turns = [Turn("user", QUESTION, 1)]
     answer = reader.chat(turns, [one], Decoding(most=10))
     tokens = networks._tokens(turns, [networks.plan(one)])
-    assert tokens.count(PICTURE) == networks.plan(one).count
+    assert tokens.count(PICTURE) == networks.plan(one).count()
     ends = set(networks.ends)
     wanted = theirs_of(name, published(name), tokens, one)
     stops = next((i for i, token in enumerate(wanted) if token in ends), len(wanted))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from diptych.imaging.plan import Mosaic, TokenPlan, Whole
+from diptych.imaging.plan import Newline, Rows, TokenPlan
 from diptych.models.connectors import Connector, ConnectorConfig
 from diptych.models.decoder import Decoder
 from diptych.models.decoder_config import DecoderConfig
@@ -65,32 +65,43 @@ class VLM(nn.Module):
         return self.connector(self.vision(tiles), side, side)
 
     def rows_of(self, seen: Tensor, plan: TokenPlan) -> Tensor:
-        """seen [T, N, D] of a picture's tiles -> its rows [plan.count, D], in order."""
-        side = self.config.rows
-        parts = list[Tensor]()
+        """seen [T, N, D] of a picture's tiles -> its rows [plan.count(), D], in order."""
+        grid = None if plan.grid is None else self._laid(seen.unflatten(1, self.config.rows), plan)
+        parts, done = list[Tensor](), 0
         for segment in plan.segments:
-            if isinstance(segment, Whole):
+            if isinstance(segment, Newline):
+                parts.append(self._newline()[None])
+            elif isinstance(segment, Rows) and segment.tile is not None:
                 parts.append(seen[segment.tile])
-            elif isinstance(segment, Mosaic):
-                parts.append(self._put_together(seen.unflatten(1, side), segment))
+            elif isinstance(segment, Rows) and grid is not None:
+                count = segment.rows * segment.columns
+                parts.append(grid[done : done + count])
+                done += count
         rows = torch.cat(parts)
-        plan.check(len(rows))
+        plan.check(len(rows), index=0, what="rows")
         return rows
 
-    def _put_together(self, seen: Tensor, mosaic: Mosaic) -> Tensor:
-        """seen [T, rows, columns, D] -> [mosaic.count, D]"""
-        last = mosaic.first + mosaic.down * mosaic.across
-        tiles = seen[mosaic.first : last].unflatten(0, (mosaic.down, mosaic.across))
-        whole = tiles.transpose(1, 2).flatten(2, 3).flatten(0, 1)
-        height, width = mosaic.inside
-        inside = whole[mosaic.top : mosaic.top + height, mosaic.left : mosaic.left + width]
-        if mosaic.size != mosaic.inside:
-            moved = inside.permute(2, 0, 1)[None]
-            inside = interpolate(moved, mosaic.size, mode="bilinear")[0].permute(1, 2, 0)
+    def _newline(self) -> Tensor:
         if self.image_newline is None:
             raise ValueError("the model has no row that ends a line")
-        ends = self.image_newline.expand(inside.shape[0], 1, -1)
-        return torch.cat([inside, ends], dim=1).flatten(0, 1)
+        return self.image_newline
+
+    def _laid(self, seen: Tensor, plan: TokenPlan) -> Tensor:
+        """seen [T, rows, columns, D]: the tiles that were cut, side by side, their margins taken
+        off, shrunk if they are too many -> [cells, D] in reading order."""
+        grid = plan.grid
+        if grid is None:
+            raise ValueError("the plan has no grid")
+        cut = [i for i, tile in enumerate(plan.tiles) if tile.of == "cut"]
+        down = grid.height // seen.shape[1]
+        tiles = seen[cut].unflatten(0, (down, -1)).transpose(1, 2)
+        left, top, right, bottom = grid.box
+        inside = tiles.flatten(2, 3).flatten(0, 1)[top:bottom, left:right]
+        if (grid.rows, grid.columns) != tuple(inside.shape[:2]):
+            moved = inside.permute(2, 0, 1)[None]
+            size = (grid.rows, grid.columns)
+            inside = interpolate(moved, size, mode="bilinear")[0].permute(1, 2, 0)
+        return inside.flatten(0, 1)
 
     def forward(self, tiles: Tensor, tokens: Tensor) -> Tensor:
         """tiles [T, 3, S, S], tokens [B, L] with a picture token for each row of the tiles, in

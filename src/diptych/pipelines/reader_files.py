@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from diptych.checkpoints.account import LoadReport
-from diptych.checkpoints.families.preprocessor import preprocessing_of_json
+from diptych.checkpoints.families.preprocessor import Tower, inputs_of_json
 from diptych.checkpoints.families.vlm import FAMILIES
 from diptych.checkpoints.folder import read_json
 from diptych.checkpoints.load import found_in, load
@@ -45,7 +45,8 @@ def read_published_reader(
     tokenizer = HubTokenizer.load(path)
     found = found_in(path, allow=allow)
     config = found[0].part.config
-    inputs, preprocess = preprocessing_of_json(_preprocessor(path), config, kind)
+    tower = Tower(*config.rows, pooled_above=_POOLED.get(kind))
+    inputs = inputs_of_json(_preprocessor(path), tower)
     network = load(found[0], dtype, report)
     if not isinstance(network, VLM):
         raise Unreadable(f"{str(path)!r} holds no image-to-text model.")
@@ -53,10 +54,14 @@ def read_published_reader(
         network.language.pack()
     ends = tuple(end for end in tokenizer.ends if end < config.language.vocabulary)
     networks = VLMNetworks(
-        network.language, ends, tokenizer.decode, network, tokenizer, inputs, preprocess,
+        network.language, ends, tokenizer.decode, network, tokenizer, inputs,
         MANNERS[kind],
     )  # fmt: skip
     return networks, found[0].report
+
+
+# Tiles' worth of rows beyond which OneVision thins them.
+_POOLED = {"llava_onevision": 9}
 
 
 def _preprocessor(path: Path) -> dict[str, object]:

@@ -3,10 +3,9 @@ rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any
 from uuid import uuid4
 
 import torch
@@ -16,11 +15,9 @@ from torch import Tensor
 from diptych.decoding.choices import Decoding
 from diptych.decoding.constraints import Constraint
 from diptych.foundation.errors import InvalidValue
-from diptych.imaging.pixels import Preprocess, tiles_of
+from diptych.imaging.pixels import tiles_of
 from diptych.imaging.plan import TokenPlan
-from diptych.models.internvl.inputs import TilesInputs, fewer, tiles
-from diptych.models.llava.inputs import AnyresInputs, FixedInputs, anyres, fewer_shapes, fixed
-from diptych.models.smolvlm.inputs import SplitInputs, smaller, split_grid
+from diptych.models.inputs import PictureInputs, plan_of
 from diptych.models.vlm import VLM
 from diptych.pipelines.decoder_reading import DecoderReading
 from diptych.pipelines.reading import Answer, Ask, Prompt, Rows
@@ -28,15 +25,6 @@ from diptych.text.chat import TEMPLATES, Turn, written
 from diptych.text.hub_tokenizer import HubTokenizer
 
 MOST_ROWS = 1280  # of a picture, unless more are asked for
-
-Inputs = FixedInputs | AnyresInputs | SplitInputs | TilesInputs
-_PLANNERS: dict[type, Callable[[int, int, Any, int], TokenPlan]] = {
-    FixedInputs: lambda h, w, spec, most: fixed(h, w, spec),
-    AnyresInputs: lambda h, w, spec, most: anyres(h, w, fewer_shapes(spec, most)),
-    SplitInputs: lambda h, w, spec, most: split_grid(h, w, smaller(h, w, spec, most)),
-    TilesInputs: lambda h, w, spec, most: tiles(h, w, fewer(spec, most)),
-}
-
 
 # What is asked for a task; other words are a question.
 _TASKS = {
@@ -74,8 +62,7 @@ class VLMNetworks(DecoderReading):
 
     network: VLM
     tokenizer: HubTokenizer
-    inputs: Inputs
-    preprocess: Preprocess
+    inputs: PictureInputs
     manner: Manner
     # Names these weights among the beginnings that a store keeps.
     identity: bytes = field(default_factory=lambda: uuid4().bytes)
@@ -83,13 +70,8 @@ class VLMNetworks(DecoderReading):
     def plan(self, picture: Image.Image, most_rows: int = MOST_ROWS) -> TokenPlan:
         """How a picture is seen with up to `most_rows` rows. Raises InvalidValue where it cannot
         be with so few."""
-        plan = _PLANNERS[type(self.inputs)](picture.height, picture.width, self.inputs, most_rows)
-        if plan.count > most_rows:
-            raise InvalidValue(
-                f"The picture takes {plan.count} rows; max_visual_tokens is {most_rows}.",
-                do=f"Allow {plan.count}.",
-            )
-        return plan
+        spec = replace(self.inputs.spec, max_visual_tokens=most_rows)
+        return plan_of(picture.height, picture.width, spec)
 
     def request(self, picture: Image.Image, task: str, decoding: Decoding | None = None) -> Ask:
         """A task (`caption`, `describe`, `relate`, `read`) or question about one picture."""
@@ -119,7 +101,7 @@ class VLMNetworks(DecoderReading):
         tokens = self._tokens(turns, plans)
         word = self.network.config.picture_token
         found = tokens.count(word)
-        wanted = sum(plan.count for plan in plans)
+        wanted = sum(plan.count() for plan in plans)
         if found != wanted:
             raise InvalidValue(
                 f"The prompt has {found} places for {wanted} rows of {len(plans)} pictures.",
@@ -166,14 +148,15 @@ class VLMNetworks(DecoderReading):
         return Rows(made.rows.index_copy(0, place, torch.cat(rows)), made.places, made.following)
 
     def _seen(self, picture: Image.Image, plan: TokenPlan) -> Tensor:
-        """The picture's rows [plan.count, D], a tile at a time: their bits do not depend on how
+        """The picture's rows [plan.count(), D], a tile at a time: their bits do not depend on how
         many there are."""
-        tiles = tiles_of(picture, plan, self.preprocess).to(self.device, self.dtype)
+        tiles = torch.as_tensor(tiles_of(picture, plan, self.inputs.pixels))
+        tiles = tiles.to(self.device, self.dtype)
         seen = torch.cat([self.network.look(tile[None]) for tile in tiles])
         return self.network.rows_of(seen, plan)
 
     def _key(self, tokens: Sequence[int], pictures: Sequence[Image.Image], most_rows: int) -> bytes:
-        told = repr((self.dtype, self.inputs, self.preprocess, most_rows, list(tokens)))
+        told = repr((self.dtype, self.inputs, most_rows, list(tokens)))
         digest = sha256(self.identity + told.encode())
         for picture in pictures:
             digest.update(repr(picture.size).encode() + picture.tobytes())

@@ -89,13 +89,28 @@ def config_of(name: str) -> Any:
             hidden_size=32,
             **eager,
         )
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6}
+    text = LANGUAGE | {"rope_parameters": rope}
+    if name == "qwen2_vl":
+        vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 4}
+        return hub.Qwen2VLConfig(
+            vision_config=vision, text_config=text, image_token_id=PICTURE, **eager
+        )
+    if name == "qwen2_5_vl":
+        vision = {
+            "depth": 3, "hidden_size": 32, "num_heads": 4, "out_hidden_size": 32,
+            "intermediate_size": 40, "window_size": 56, "fullatt_block_indexes": [1],
+        }  # fmt: skip
+        return hub.Qwen2_5_VLConfig(
+            vision_config=vision, text_config=text, image_token_id=PICTURE, **eager
+        )
     raise ValueError(name)
 
 
 _CLASSES = {
     "llava": "Llava", "llava_next": "LlavaNext", "llava_onevision": "LlavaOnevision",
     "idefics3": "Idefics3", "smolvlm": "SmolVLM", "internvl": "InternVL",
-    "paligemma": "PaliGemma",
+    "paligemma": "PaliGemma", "qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL",
 }  # fmt: skip
 
 
@@ -146,6 +161,8 @@ _PROCESSORS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "internvl": ("got_ocr2", "GotOcr2", {"size": {"height": 56, "width": 56}, "max_patches": 4,
                                          "crop_to_patches": True}),
     "paligemma": ("siglip", "Siglip", {"size": {"height": 28, "width": 28}}),
+    "qwen2_vl": ("qwen2_vl", "Qwen2VL", {}),
+    "qwen2_5_vl": ("qwen2_vl", "Qwen2VL", {}),
 }  # fmt: skip
 
 

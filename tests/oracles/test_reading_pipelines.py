@@ -20,6 +20,7 @@ from tests.tiny_vlm import PICTURE, folder, image_processor, published, tokenize
 
 FAMILIES = (
     "llava", "llava_next", "llava_onevision", "idefics3", "smolvlm", "internvl", "paligemma",
+    "qwen2_vl", "qwen2_5_vl",
 )  # fmt: skip
 every_family = pytest.mark.parametrize("name", FAMILIES)
 QUESTION = "how many stars are there?"
@@ -45,7 +46,9 @@ def theirs_of(name: str, network: nn.Module, tokens: list[int], one: Image.Image
     ids = torch.tensor([tokens])
     given: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     given["pixel_values"] = pixels["pixel_values"]
-    for key in ("image_sizes", "pixel_attention_mask"):
+    if name.startswith("qwen"):
+        given["mm_token_type_ids"] = (ids == PICTURE).long()
+    for key in ("image_sizes", "pixel_attention_mask", "image_grid_thw"):
         if key in pixels:
             given[key] = pixels[key]
     if name == "paligemma":
@@ -73,6 +76,8 @@ def test_answers(folders: Path, name: str, size: tuple[int, int]) -> None:
 
 
 PROMPTS = {
+    "qwen2_vl": "<s><|im_start|>user\n<|vision_start|><image><|vision_end|>{q}<|im_end|>\n"
+    "<|im_start|>assistant\n",
     "llava": "<s>USER: <image>\n{q} ASSISTANT:",
     "llava_next": "<s>[INST] <image>\n{q} [/INST]",
     "llava_onevision": "<s><|im_start|>user\n<image>\n{q}<|im_end|>\n<|im_start|>assistant\n",

@@ -17,6 +17,7 @@ from diptych.checkpoints.families import (
     gemma,
     lumina,
     pixart,
+    qwen_vl,
     sd3,
     sd_unet,
     sd_vae,
@@ -59,6 +60,7 @@ KINDS: dict[str, Kind] = {
     "text_encoder": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     "text_encoder_2": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     **controls.KINDS,
+    **qwen_vl.KINDS,
     **vlm.KINDS,
 }
 
@@ -89,6 +91,8 @@ def _texts(component: str, prefixes: tuple[str, ...]) -> tuple[Layout, ...]:
 
 LAYOUTS: tuple[Layout, ...] = (
     *controls.LAYOUTS,
+    # Before Gemma, whose names its language model has.
+    *qwen_vl.LAYOUTS,
     Layout(
         "original",
         "unet",

@@ -4,6 +4,7 @@ al., 2024), by their configs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,6 +64,17 @@ class VLM(nn.Module):
         """tiles [T, 3, S, S], normalized as it was trained -> rows [T, N, D]"""
         side = self.config.vision.side
         return self.connector(self.vision(tiles), side, side)
+
+    def see(self, tiles: Tensor, plan: TokenPlan) -> Tensor:
+        """tiles [T, 3, S, S] float32 of a picture -> its rows [plan.count(), D]. One at a time:
+        the bits of a tile do not depend on how many there are."""
+        weight = self.language.embed_tokens.weight
+        ready = tiles.to(weight.device, weight.dtype)
+        return self.rows_of(torch.cat([self.look(tile[None]) for tile in ready]), plan)
+
+    def places(self, tokens: Sequence[int], plans: Sequence[TokenPlan]) -> tuple[Tensor, int]:
+        """Of a prompt's rows, [N], and that of the next token."""
+        return torch.arange(len(tokens)), len(tokens)
 
     def rows_of(self, seen: Tensor, plan: TokenPlan) -> Tensor:
         """seen [T, N, D] of a picture's tiles -> its rows [plan.count(), D], in order."""

@@ -8,11 +8,11 @@ import torch
 
 from diptych.checkpoints.account import LoadReport
 from diptych.checkpoints.families.preprocessor import Tower, inputs_of_json
-from diptych.checkpoints.families.vlm import FAMILIES
 from diptych.checkpoints.folder import read_json
 from diptych.checkpoints.load import found_in, load
 from diptych.foundation.errors import NotFound, Unreadable
 from diptych.foundation.progress import Report, silent
+from diptych.models.qwen_vl.network import QwenVL
 from diptych.models.vlm import VLM
 from diptych.pipelines.vlm_networks import MANNERS, VLMNetworks
 from diptych.text.hub_tokenizer import HubTokenizer
@@ -37,18 +37,18 @@ def read_published_reader(
     `pack`: the language model's weights laid for speed, once more in memory than in the file.
     """
     kind = read_json(path / "config.json").get("model_type", "")
-    if kind not in FAMILIES:
+    if kind not in MANNERS:
         raise Unreadable(
             f"A model of type {kind!r} does not read pictures here yet.",
-            do=f"Those that do: {', '.join(sorted(FAMILIES))}.",
+            do=f"Those that do: {', '.join(sorted(MANNERS))}.",
         )
     tokenizer = HubTokenizer.load(path)
     found = found_in(path, allow=allow)
     config = found[0].part.config
-    tower = Tower(*config.rows, pooled_above=_POOLED.get(kind))
+    tower = Tower(*getattr(config, "rows", (1, 1)), pooled_above=_POOLED.get(kind))
     inputs = inputs_of_json(_preprocessor(path), tower)
     network = load(found[0], dtype, report)
-    if not isinstance(network, VLM):
+    if not isinstance(network, VLM | QwenVL):
         raise Unreadable(f"{str(path)!r} holds no image-to-text model.")
     if pack:
         network.language.pack()

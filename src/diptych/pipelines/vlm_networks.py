@@ -18,6 +18,7 @@ from diptych.foundation.errors import InvalidValue
 from diptych.imaging.pixels import tiles_of
 from diptych.imaging.plan import TokenPlan
 from diptych.models.inputs import PictureInputs, plan_of
+from diptych.models.qwen_vl.network import QwenVL
 from diptych.models.vlm import VLM
 from diptych.pipelines.decoder_reading import DecoderReading
 from diptych.pipelines.reading import Answer, Ask, Prompt, Rows
@@ -53,6 +54,8 @@ MANNERS: dict[str, Manner] = {
     "smolvlm": Manner("smolvlm"),
     "internvl": Manner("chatml", "<img>", "</img>"),
     "paligemma": Manner("paligemma"),
+    "qwen2_vl": Manner("qwen"),
+    "qwen2_5_vl": Manner("qwen"),
 }
 
 
@@ -60,7 +63,7 @@ MANNERS: dict[str, Manner] = {
 class VLMNetworks(DecoderReading):
     """In evaluation mode, on one device. A `Reading`."""
 
-    network: VLM
+    network: VLM | QwenVL
     tokenizer: HubTokenizer
     inputs: PictureInputs
     manner: Manner
@@ -114,10 +117,11 @@ class VLMNetworks(DecoderReading):
         if last == len(tokens):
             raise InvalidValue("Nothing follows the picture.", do="The chat template is broken.")
         before = tokens[:last]
+        _, first = self.network.places(before, plans)
         prompt = Prompt(
             self._key(before, pictures, most_rows) if pictures else b"",
             lambda: self._rows(before, pictures, plans),
-            self.words(tokens[last:], last),
+            self.words(tokens[last:], first),
         )
         return Ask(prompt, decoding, constraint)
 
@@ -139,21 +143,18 @@ class VLMNetworks(DecoderReading):
     def _rows(
         self, tokens: Sequence[int], pictures: Sequence[Image.Image], plans: Sequence[TokenPlan]
     ) -> Rows:
-        made = self.words(tokens)
-        if not pictures:
-            return made
-        rows = [self._seen(*one) for one in zip(pictures, plans, strict=True)]
-        ids = torch.tensor(list(tokens), device=self.device)
-        place = (ids == self.network.config.picture_token).nonzero()[:, 0]
-        return Rows(made.rows.index_copy(0, place, torch.cat(rows)), made.places, made.following)
+        ids = torch.tensor(list(tokens), dtype=torch.int64, device=self.device)
+        rows = self.embed(ids)
+        if pictures:
+            seen = [self._seen(*one) for one in zip(pictures, plans, strict=True)]
+            places = (ids == self.network.config.picture_token).nonzero()[:, 0]
+            rows = rows.index_copy(0, places, torch.cat(seen).to(rows.dtype))
+        where, following = self.network.places(tokens, plans)
+        return Rows(rows, where.to(self.device), following)
 
     def _seen(self, picture: Image.Image, plan: TokenPlan) -> Tensor:
-        """The picture's rows [plan.count(), D], a tile at a time: their bits do not depend on how
-        many there are."""
         tiles = torch.as_tensor(tiles_of(picture, plan, self.inputs.pixels))
-        tiles = tiles.to(self.device, self.dtype)
-        seen = torch.cat([self.network.look(tile[None]) for tile in tiles])
-        return self.network.rows_of(seen, plan)
+        return self.network.see(tiles, plan)
 
     def _key(self, tokens: Sequence[int], pictures: Sequence[Image.Image], most_rows: int) -> bytes:
         told = repr((self.dtype, self.inputs, most_rows, list(tokens)))

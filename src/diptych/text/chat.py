@@ -109,6 +109,12 @@ TEMPLATES: dict[str, str] = {
         f"<|im_start|>assistant{_LINE}",
         _SHOWN,
     ),
+    "qwen": _template(
+        f"<|im_start|>{{{{ m.role }}}}{_LINE}TEXT<|im_end|>{_LINE}",
+        f"<|im_start|>assistant{_LINE}TEXT<|im_end|>{_LINE}",
+        f"<|im_start|>assistant{_LINE}",
+        "<|vision_start|>{{ picture }}<|vision_end|>",
+    ),
     "smolvlm": _template(
         f"<|im_start|>User:TEXT<end_of_utterance>{_LINE}",
         f"Assistant: TEXT<end_of_utterance>{_LINE}",

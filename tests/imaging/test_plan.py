@@ -193,6 +193,16 @@ def test_the_limit_lowers_the_resolution(name: str, height: int, width: int, mos
     assert ("by max_visual_tokens" in plan.said()) == plan.lowered
 
 
+@pytest.mark.parametrize("most", [1, 2, 30, 100, 150])
+def test_a_ribbon_gives_way_along_its_longer_side(most: int):
+    """Its shorter side is one token already."""
+    for height, width in [(30, 5900), (5900, 30), (400, 400)]:
+        plan = plan_of(height, width, replace(QWEN2_VL, max_visual_tokens=most))
+        assert (
+            most / 2 <= plan.count() <= most and plan.resized[0] % 28 == plan.resized[1] % 28 == 0
+        )
+
+
 def test_what_has_one_size_names_what_fits():
     with pytest.raises(InvalidValue, match="Set max_visual_tokens to 576"):
         plan_of(10, 10, replace(LLAVA_1_5, max_visual_tokens=575))

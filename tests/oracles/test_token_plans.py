@@ -36,6 +36,8 @@ from diptych.models.qwen_vl.inputs import QWEN2_VL, native, positions, windows
 from diptych.models.smolvlm.inputs import IDEFICS_3, SMOLVLM
 
 ANY = 10**6  # visual tokens: theirs know no limit
+# Single pixels, and heights and widths whose unpadded rows are whole but for a rounding error.
+EDGES = [(1, 1), (1, 5000), (5000, 1), (480, 640), (47, 1128), (55, 176), (88, 99), (376, 799)]
 MARKS = ("<fake_token_around_image>", "<image>", "<global-img>")
 
 
@@ -48,8 +50,8 @@ def sizes(number: int = 2000, seed: int = 0) -> list[tuple[int, int]]:
         lambda: draw.choice([14, 28, 224, 336, 384, 448, 512]) * draw.randint(1, 6),
         lambda: round(2 ** draw.uniform(0, 13)),
     ]
-    found = [(draw.choice(sides)(), draw.choice(sides)()) for _ in range(number - 4)]
-    return [*found, (1, 1), (1, 5000), (5000, 1), (480, 640)]
+    found = [(draw.choice(sides)(), draw.choice(sides)()) for _ in range(number - len(EDGES))]
+    return [*found, *EDGES]
 
 
 def bare(kind: type, **fields: Any) -> Any:
@@ -91,8 +93,8 @@ def of_internvl() -> Callable[[int, int], int]:
     return lambda h, w: 256 * made.get_number_of_image_patches(h, w, {"patch_size": size})
 
 
-def of_qwen() -> Callable[[int, int], int]:
-    made = Qwen2VLImageProcessorPil()
+def of_qwen(**settings: int) -> Callable[[int, int], int]:
+    made = Qwen2VLImageProcessorPil(**settings)
     return lambda h, w: made.get_number_of_image_patches(h, w) // 4
 
 
@@ -115,6 +117,8 @@ FAMILIES: dict[str, tuple[Spec, Callable[[], Callable[[int, int], int]]]] = {
     "onevision": (ONEVISION, of_onevision),
     "internvl": (INTERNVL_3, of_internvl),
     "qwen": (QWEN2_VL, of_qwen),
+    # So few pixels that the shorter side of a ribbon is held at one token.
+    "qwen, small": (replace(QWEN2_VL, max_pixels=40000), lambda: of_qwen(max_pixels=40000)),
     "smolvlm": (SMOLVLM, lambda: of_split(smolvlm(), 64)),
     "idefics3": (IDEFICS_3, lambda: of_split(Idefics3ImageProcessorPil(), 169)),
 }

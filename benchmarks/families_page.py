@@ -33,7 +33,9 @@ from diptych.models import (
     t5_encoder,
     unet,
     unet_adm,
+    vlm,
 )
+from diptych.models.qwen_vl import network
 from diptych.nn.unfilled import without_memory
 
 ROOT = Path(__file__).parents[1]
@@ -88,6 +90,8 @@ NETWORKS: dict[str, Entry] = {
     ),
     "T2I-Adapter": Entry(t2i_adapter.T2IAdapter, t2i_adapter, "test_image_conditions"),
     "IP-Adapter": Entry(ip_adapter.IPAdapter, ip_adapter, "test_image_conditions"),
+    "LLaVA, SmolVLM, InternVL, PaliGemma": Entry(vlm.VLM, vlm, "test_vlm"),
+    "Qwen2-VL, Qwen2.5-VL": Entry(network.QwenVL, network, "test_reading_pipelines"),
 }
 # What is painted whole, from files, beside the reference's pipelines.
 PICTURES: dict[str, str] = {
@@ -99,6 +103,12 @@ PICTURES: dict[str, str] = {
     "FLUX Fill, Depth, Canny; Stable Diffusion 3 without T5": "test_flow_published",
     "PixArt, Lumina-Next, Lumina-Image 2, DiT": "test_transformer_pipelines",
     "LoRA and relatives, learnt words": "test_adapters",
+}
+# What is answered whole, token by token.
+ANSWERS: dict[str, str] = {
+    "LLaVA 1.5, NeXT, OneVision; Idefics 3, SmolVLM; InternVL; PaliGemma; Qwen2-VL, Qwen2.5-VL": (
+        "test_reading_pipelines"
+    ),
 }
 
 
@@ -114,18 +124,24 @@ def page() -> str:
     painted = "".join(
         f"| {what} | `tests/oracles/{name}.py` |\n" for what, name in PICTURES.items()
     )
+    answered = "".join(
+        f"| {what} | `tests/oracles/{name}.py` |\n" for what, name in ANSWERS.items()
+    )
     refused = ", ".join(sorted(set(UNBUILT.values())))
     return (
         f"{OPENING}{table}\n## Written as one file\n\n| family | components |\n|---|---|\n{written}"
         "\n## Whole pictures\n\nThe same folder or file, words and seed give the picture that "
         "diffusers gives, to half a byte and a ten-thousandth.\n\n| what | test |\n|---|---|\n"
-        f"{painted}\n## Not there yet\n\nRefused by name: {refused}; GGUF, 8-bit floats. DDPM and "
+        f"{painted}\n## Whole answers\n\nThe same folder, picture and question give the tokens "
+        f"that transformers gives.\n\n| what | test |\n|---|---|\n{answered}\n## Not there yet"
+        f"\n\nRefused by name: {refused}; GGUF, 8-bit floats. DDPM and "
         "ADM are not painted with, IP-Adapters for faces with LoRA layers are not read.\n"
     )
 
 
 def _row(name: str, entry: Entry) -> tuple[str, ...]:
-    layouts = [row.name for row in LAYOUTS if kind_of(row).build is entry.build]
+    # Rows of one network's families are told by `family, layout`.
+    layouts = [row.name.split(", ", 1)[-1] for row in LAYOUTS if kind_of(row).build is entry.build]
     return (
         name, "; ".join(_sizes(entry)), ", ".join(dict.fromkeys(layouts)) or "not read from files",
         f"`{entry.proof}`",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.families_page import NETWORKS, PAGE, PICTURES, page
+from benchmarks.families_page import ANSWERS, NETWORKS, PAGE, PICTURES, page
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 
@@ -14,5 +14,9 @@ def test_the_page_is_current():
 
 
 def test_every_proof_is_there():
-    for name in [*(entry.proof for entry in NETWORKS.values()), *PICTURES.values()]:
+    for name in [
+        *(entry.proof for entry in NETWORKS.values()),
+        *PICTURES.values(),
+        *ANSWERS.values(),
+    ]:
         assert (ORACLES / f"{name}.py").is_file(), name

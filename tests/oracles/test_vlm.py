@@ -100,7 +100,7 @@ _LAYOUTS = {
     "hub": lambda key: re.sub(r"^vision_tower\.", "vision_tower.vision_model.", key),
     "fresh": lambda key: key,
     "nested": lambda key: _nested(key),
-    "nested, with vision_model": lambda key: re.sub(
+    "nested with vision_model": lambda key: re.sub(
         r"^model\.vision_tower\.", "model.vision_tower.vision_model.", _nested(key)
     ),
 }

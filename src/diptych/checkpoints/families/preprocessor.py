@@ -205,7 +205,9 @@ def _equal(value: Any, what: str) -> int:
 
 def _tiles(said: PublishedConfig, tower: Tower, size: Any, most: int) -> Spec:
     least, largest = said.take("min_patches", 1), said.take("max_patches", 12)
-    if not said.take("crop_to_patches", False) or largest <= 1:
+    # Files say false, and InternVL's own program asks for tiles all the same.
+    said.take("crop_to_patches")
+    if largest <= 1:
         return _whole(said, tower, size, most)
     tile, side = _equal(size, "size"), _side(tower)
     return TilesSpec(tile=tile, side=side, most=largest, fewest=least, max_visual_tokens=most)

@@ -191,7 +191,7 @@ def _layouts(kind: str) -> list[Layout]:
     rows = {
         "hub": (f"{tower}vision_model.", connector, f"{language}model.", language),
         "fresh": (tower, connector, f"{language}model.", language),
-        "nested, with vision_model": (
+        "nested with vision_model": (
             f"model.{tower}vision_model.", f"model.{connector}", f"model.{language}", "",
         ),
         "nested": (f"model.{tower}", f"model.{connector}", f"model.{language}", ""),

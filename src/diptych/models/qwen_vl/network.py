@@ -35,6 +35,17 @@ class QwenVLConfig:
         return replace(small, **changes)
 
 
+_QWEN2 = DecoderConfig(
+    vocabulary=151_936, width=1536, depth=28, heads=12, groups=2, head_dim=128, hidden=8960,
+    norm_epsilon=1e-6, rotary=RotaryConfig(base=1e6, sections=(16, 24, 24)), tied=True, bias=True,
+)  # fmt: skip
+QWEN2_VL_2B = QwenVLConfig(language=_QWEN2)
+QWEN25_VL_3B = QwenVLConfig(
+    vision=QwenTowerConfig(hidden=3420, rows=2048, gated=True, full=(7, 15, 23, 31)),
+    language=replace(_QWEN2, width=2048, depth=36, heads=16, hidden=11_008),
+)
+
+
 class QwenVL(nn.Module):
     """Patches of pictures to rows, and rows among words to words."""
 

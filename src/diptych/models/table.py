@@ -34,6 +34,7 @@ from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
 from diptych.models.unet import UNet, UNetConfig
 from diptych.models.unet_adm import UNetADM, UNetADMConfig
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
+from diptych.models.vision_tower import VisionTower, VisionTowerConfig
 
 Inputs = dict[str, Tensor]
 
@@ -160,6 +161,11 @@ def _clip_vision(config: CLIPVisionConfig, batch: int, seed: int) -> Inputs:
     return {"image": torch.randn(batch, 3, size, size, generator=_random(seed))}
 
 
+def _vision_tower(config: VisionTowerConfig, batch: int, seed: int) -> Inputs:
+    height, width = config.image_size, config.image_size + 2 * config.patch_size
+    return {"image": torch.randn(batch, 3, height, width, generator=_random(seed))}
+
+
 def _t2i_adapter(config: T2IAdapterConfig, batch: int, seed: int) -> Inputs:
     height, width = 5 * config.factor, 3 * config.factor
     return {"picture": torch.rand(batch, config.channels, height, width, generator=_random(seed))}
@@ -275,4 +281,5 @@ MODELS: dict[str, ModelEntry] = {
     "unet": ModelEntry(UNetConfig, UNet, _unet),
     "unet-adm": ModelEntry(UNetADMConfig, UNetADM, _unet_adm),
     "vision-language": ModelEntry(VisionLanguageConfig, VisionLanguage, _vision_language),
+    "vision-tower": ModelEntry(VisionTowerConfig, VisionTower, _vision_tower),
 }

@@ -147,7 +147,7 @@ def fractional_places(filled: Tensor, side: int) -> Tensor:
     (Dehghani et al., 2023, NaViT, section 2.1).
 
     filled [B, h, w] bool, whole rows and columns from the top left, some in each picture ->
-    [B, h * w] int64, 0 where nothing is filled. Whole numbers throughout: no rounding decides a place.
+    [B, h * w] int64, 0 where nothing is filled. Whole numbers throughout: no rounding decides.
     """
     rows, columns = filled[:, :, 0].sum(1), filled[:, 0].sum(1)
     down = torch.arange(filled.shape[1], device=filled.device) * side // rows[:, None]

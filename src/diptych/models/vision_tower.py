@@ -89,6 +89,17 @@ class VisionTowerConfig:
         return replace(small, **changes)
 
 
+VIT_B = VisionTowerConfig(norm_epsilon=1e-12, placing="fixed", pooling="dense")
+# Trained at 518 pixels; the positions of other sizes are resized.
+DINOV2_B = VisionTowerConfig(image_size=518, patch_size=14, mask_token=True, layer_scale=1.0)
+DINOV2_L = replace(DINOV2_B, width=1024, depth=24, heads=16, hidden=4096)
+DINOV2_G = replace(DINOV2_B, width=1536, depth=40, heads=24, hidden=4096, feedforward="swiglu")
+INTERNVIT_300M = VisionTowerConfig(
+    image_size=448, patch_size=14, width=1024, depth=24, heads=16, hidden=4096,
+    layer_scale=0.1, output_norm=False, pooling="none",
+)  # fmt: skip
+
+
 class VisionStates(NamedTuple):
     """`states` [B, N, D]: class, registers and patches after the asked layer, not normed.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
 from diptych.models.autoencoder_tiny import AutoencoderTiny, AutoencoderTinyConfig
+from diptych.models.clip import CLIP, CLIPConfig
 from diptych.models.clip_text import CLIPText, CLIPTextConfig
 from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
 from diptych.models.controlnet import ControlNet, ControlNetConfig
@@ -28,6 +29,7 @@ from diptych.models.mmdit import MMDiT, MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
 from diptych.models.pixart import PixArt, PixArtConfig
 from diptych.models.sd3 import SD3, SD3Config
+from diptych.models.siglip import SigLIP, SigLIPConfig
 from diptych.models.t2i_adapter import T2IAdapter, T2IAdapterConfig
 from diptych.models.t5_encoder import T5Encoder, T5EncoderConfig
 from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
@@ -166,6 +168,21 @@ def _vision_tower(config: VisionTowerConfig, batch: int, seed: int) -> Inputs:
     return {"image": torch.randn(batch, 3, height, width, generator=_random(seed))}
 
 
+def _clip(config: CLIPConfig, batch: int, seed: int) -> Inputs:
+    size = config.vision.image_size
+    image = torch.randn(batch, 3, size, size, generator=_random(seed))
+    return {"image": image} | _clip_text(config.text, batch, seed)
+
+
+def _siglip(config: SigLIPConfig, batch: int, seed: int) -> Inputs:
+    draw, size = _random(seed), config.vision.image_size
+    shape = (batch, config.text.length)
+    return {
+        "image": torch.randn(batch, 3, size, size, generator=draw),
+        "tokens": torch.randint(config.text.vocabulary, shape, generator=draw),
+    }
+
+
 def _t2i_adapter(config: T2IAdapterConfig, batch: int, seed: int) -> Inputs:
     height, width = 5 * config.factor, 3 * config.factor
     return {"picture": torch.rand(batch, config.channels, height, width, generator=_random(seed))}
@@ -253,6 +270,7 @@ MODELS: dict[str, ModelEntry] = {
     "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
     "autoencoder-sd": ModelEntry(AutoencoderSDConfig, AutoencoderSD, _autoencoder_sd),
     "autoencoder-tiny": ModelEntry(AutoencoderTinyConfig, AutoencoderTiny, _autoencoder_tiny),
+    "clip": ModelEntry(CLIPConfig, CLIP, _clip),
     "clip-text": ModelEntry(CLIPTextConfig, CLIPText, _clip_text),
     "clip-vision": ModelEntry(CLIPVisionConfig, CLIPVision, _clip_vision),
     "controlnet": ModelEntry(ControlNetConfig, ControlNet, _controlnet),
@@ -276,6 +294,7 @@ MODELS: dict[str, ModelEntry] = {
         _sd3,
         (r"transformer_blocks\.2\.attn\.(add_q_proj\..*|norm_added_q\.weight)",),
     ),
+    "siglip": ModelEntry(SigLIPConfig, SigLIP, _siglip),
     "t5-encoder": ModelEntry(T5EncoderConfig, T5Encoder, _t5_encoder),
     "text-encoder": ModelEntry(TextEncoderConfig, TextEncoder, _text_encoder),
     "unet": ModelEntry(UNetConfig, UNet, _unet),

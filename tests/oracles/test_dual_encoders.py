@@ -11,9 +11,8 @@ import transformers as hf
 from networks import all_apart, apart, drawn, gradients, randomized
 from torch import Tensor, nn
 
-from diptych.checkpoints.families.clip import clip_rules
 from diptych.checkpoints.families.siglip import siglip_rules
-from diptych.checkpoints.rules import ours_of, plan_of, shape_of
+from diptych.checkpoints.rules import Rule, ours_of, plan_of, shape_of
 from diptych.models.clip import CLIP, CLIP_B32, CLIP_L14_336, OPENCLIP_H14, CLIPConfig
 from diptych.models.clip_blocks import Activation
 from diptych.models.siglip import SIGLIP_B16, SIGLIP_SO400M_384, SigLIP, SigLIPConfig
@@ -68,8 +67,8 @@ def built(config: CLIPConfig | SigLIPConfig) -> tuple[CLIP | SigLIP, nn.Module]:
     return SigLIP(config), hf.SiglipModel(described(config))
 
 
-def rules_of(config: CLIPConfig | SigLIPConfig):
-    return clip_rules(config) if isinstance(config, CLIPConfig) else siglip_rules(config)
+def rules_of(config: CLIPConfig | SigLIPConfig) -> list[Rule]:
+    return [] if isinstance(config, CLIPConfig) else siglip_rules(config)
 
 
 def pair(name: str) -> tuple[CLIP | SigLIP, nn.Module]:

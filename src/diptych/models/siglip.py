@@ -67,10 +67,12 @@ class SigLIPConfig:
 
 
 SIGLIP_B16 = SigLIPConfig()
-_SO400M = {"width": 1152, "depth": 27, "heads": 16, "hidden": 4304}
+# The shape that Alabdulmohsin et al. (2023) found to be the best of 400 million parameters.
 SIGLIP_SO400M_384 = SigLIPConfig(
-    vision=replace(SIGLIP_TOWER, image_size=384, patch_size=14, **_SO400M),
-    text=SigLIPTextConfig(projection=1152, **_SO400M),
+    vision=replace(
+        SIGLIP_TOWER, image_size=384, patch_size=14, width=1152, depth=27, heads=16, hidden=4304
+    ),
+    text=SigLIPTextConfig(width=1152, depth=27, heads=16, hidden=4304, projection=1152),
 )
 
 

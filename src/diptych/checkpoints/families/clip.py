@@ -10,7 +10,8 @@ from typing import Any
 
 from diptych.checkpoints.families import clip_text
 from diptych.checkpoints.families.config_json import OF_LIBRARY, PublishedConfig, count_of
-from diptych.checkpoints.families.vision import clip_like, clip_tower, sized
+from diptych.checkpoints.families.vision import clip_like, sized
+from diptych.checkpoints.families.vision_config import clip_tower
 from diptych.checkpoints.families.vision_names import Naming, moved
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.layout import Kind, Known, Layout, no_rules

@@ -9,18 +9,19 @@ from typing import Any
 from diptych.checkpoints.families.clip import below, openclip_text_rules, part_taken
 from diptych.checkpoints.families.config_json import OF_LIBRARY, PublishedConfig, count_of
 from diptych.checkpoints.families.vision import (
-    activation_taken,
+    assumed_of,
     clip_like,
     heads_of,
-    siglip_tower,
     sized,
 )
+from diptych.checkpoints.families.vision_config import activation_taken, siglip_tower
 from diptych.checkpoints.families.vision_names import clip_names, moved, timm_names
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.layout import Kind, Known, Layout
 from diptych.checkpoints.rules import SCALAR, Rule
 from diptych.foundation.errors import Unreadable
 from diptych.models.siglip import SIGLIP_TOWER, SigLIP, SigLIPConfig, SigLIPTextConfig
+from diptych.models.vision_tower import VisionTowerConfig
 
 # Layers of those that were published, by width: a file cut short does not pass for a smaller one.
 _DEPTHS = {768: 12, 1024: 24, 1152: 27}
@@ -122,9 +123,9 @@ def _text(
     )
 
 
-def _settled(vision: Any, text: SigLIPTextConfig) -> Known:
+def _settled(vision: VisionTowerConfig, text: SigLIPTextConfig) -> Known:
     heads = f"{vision.heads} and {text.heads}"
-    return SigLIPConfig(vision=vision, text=text), {"heads": heads, "activation": "gelu_tanh"}
+    return SigLIPConfig(vision=vision, text=text), assumed_of(vision) | {"heads": heads}
 
 
 KINDS = {"siglip": Kind(SigLIP, config_of_json, lambda config: "siglip")}

@@ -8,12 +8,16 @@ from pathlib import Path
 from torch import nn
 
 from diptych.checkpoints.write import write_single_file
+from diptych.models.clip import CLIP, CLIPConfig
 from diptych.models.dit import DiT, DiTConfig
 from diptych.models.gemma_encoder import GemmaConfig, GemmaEncoder
 from diptych.models.lumina2 import Lumina2, Lumina2Config
 from diptych.models.lumina_next import LuminaNext, LuminaNextConfig
 from diptych.models.pixart import PixArt, PixArtConfig
+from diptych.models.qwen_vl.network import QwenVL, QwenVLConfig
+from diptych.models.siglip import SigLIP, SigLIPConfig
 from diptych.models.unet_adm import UNetADM, UNetADMConfig
+from diptych.models.vision_tower import VisionTower, VisionTowerConfig
 from diptych.models.vlm import VLM, VLMConfig
 from tests.tiny_stable_diffusion import all_drawn
 
@@ -59,4 +63,9 @@ def one_of_each() -> dict[str, nn.Module]:
         "gemma": GemmaEncoder(GemmaConfig.tiny()),
         "unet-adm": UNetADM(UNetADMConfig.tiny()),
         "vlm": VLM(VLMConfig.tiny()),
+        "qwen-vl": QwenVL(QwenVLConfig.tiny()),
+        "clip": CLIP(CLIPConfig.tiny()),
+        "siglip": SigLIP(SigLIPConfig.tiny()),
+        "vision_tower": VisionTower(VisionTowerConfig.tiny()),
+        "vision_tower_pooled": VisionTower(VisionTowerConfig.tiny(pooling="dense")),
     }

@@ -176,8 +176,7 @@ def test_full_sizes() -> None:
     siglip = {"hidden_size": 768, "image_size": 512, "patch_size": 16, "num_hidden_layers": 12,
               "num_attention_heads": 12, "intermediate_size": 3072}  # fmt: skip
     wanted = {
-        # Their count has the tower's last layer and norm, which nothing reads.
-        7063.43 - 12.596 - 0.002: {
+        7063.43: {
             "model_type": "llava", "text_config": vicuna, "vision_config": clip,
         },
         256.48: {

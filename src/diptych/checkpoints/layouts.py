@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diptych.checkpoints.families import (
+    clip,
     clip_text,
     controls,
     dit,
@@ -21,8 +22,10 @@ from diptych.checkpoints.families import (
     sd3,
     sd_unet,
     sd_vae,
+    siglip,
     t5,
     unet_adm,
+    vision,
     vlm,
 )
 from diptych.checkpoints.families.scheduler import V_MARK, ZERO_TERMINAL_MARK
@@ -59,9 +62,12 @@ KINDS: dict[str, Kind] = {
     "vae": Kind(AutoencoderSD, sd_vae.config_of_json),
     "text_encoder": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     "text_encoder_2": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
+    **clip.KINDS,
     **controls.KINDS,
     **qwen_vl.KINDS,
     **vlm.KINDS,
+    **siglip.KINDS,
+    **vision.KINDS,
 }
 
 
@@ -90,6 +96,9 @@ def _texts(component: str, prefixes: tuple[str, ...]) -> tuple[Layout, ...]:
 
 
 LAYOUTS: tuple[Layout, ...] = (
+    # Before the towers alone, whose names they hold below a prefix.
+    *clip.LAYOUTS,
+    *siglip.LAYOUTS,
     *controls.LAYOUTS,
     # Before Gemma, whose names its language model has.
     *qwen_vl.LAYOUTS,
@@ -172,6 +181,7 @@ LAYOUTS: tuple[Layout, ...] = (
     *t5.LAYOUTS,
     *unet_adm.LAYOUTS,
     *vlm.LAYOUTS,
+    *vision.LAYOUTS,
 )  # fmt: skip
 
 # The components that a folder may have.
@@ -198,6 +208,11 @@ UNBUILT: dict[str, str] = {
     "double_stream_modulation_img.lin.weight": "FLUX.2",
     "double_stream_modulation_img.linear.weight": "FLUX.2",
     "layers.0.adaLN_modulation.0.weight": "Z-Image",
+    "text.transformer.embeddings.word_embeddings.weight": "OpenCLIP with another text tower",
+    "visual.blocks.0.attn.q_bias": "EVA-CLIP",
+    "visual.layer1.0.conv1.weight": "CLIP with a ResNet",
+    "visual.trunk.cls_token": "OpenCLIP over a tower of timm with a class token",
+    "visual.trunk.stem.0.weight": "OpenCLIP over a ConvNeXt of timm",
 }
 _MARKS_OF_ADAPTERS = ("lora_", "hada_", "lokr_", "dora_scale", ".lora_A.", "emb_params")
 

@@ -17,15 +17,16 @@ from diptych.foundation.errors import InvalidValue
 
 # What is done to a stored tensor to make it ours. Each has its way back in `stored_of`.
 SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES = "same", "squeeze", "transpose", "swap_halves"
-ONE_BEFORE, TWO_BEFORE = "one_before", "two_before"
-_BEFORE = {ONE_BEFORE: 1, TWO_BEFORE: 2}
+BATCHED, ROW, SCALAR = "batched", "row", "scalar"
+# Axes of one that a stored tensor has in front, beyond ours.
+_IN_FRONT = {BATCHED: 1, ROW: 2, SCALAR: -1}
 
 
 @dataclass(frozen=True)
 class Rule:
     """`ours` and `theirs` are prefixes of names, or whole names. `op`: how a tensor is turned:
-    `squeeze` a 1x1 convolution to a matrix, `transpose`, `swap_halves` of its rows, an axis of one
-    or two in front taken off (`one_before`, `two_before`). `part` k of
+    `squeeze` a 1x1 convolution to a matrix, `transpose`, `swap_halves` of its rows; `batched` and
+    `row` take one and two axes of one off the front, `scalar` puts one there. `part` k of
     `parts`: ours is the k-th of equal shares of their rows, as q, k and v of one matrix; `shares`:
     where they are not equal, how they relate. `also`: further prefixes where the same tensor is
     stored once more."""
@@ -75,7 +76,8 @@ def shape_of(take: Take, shape: tuple[int, ...]) -> tuple[int, ...]:
     the end is optional under `squeeze`."""
     if take.rule.op == TRANSPOSE:
         shape = (*shape[:-2], shape[-1], shape[-2])
-    shape = (*(1,) * _BEFORE.get(take.rule.op, 0), *shape)
+    if take.rule.op in _IN_FRONT:
+        return (1, 1)[: max(0, _IN_FRONT[take.rule.op])] + shape[take.rule.op == SCALAR :]
     _, mine, all_of_them = take.rule.share()
     return (shape[0] * all_of_them // mine, *shape[1:]) if shape else shape
 
@@ -92,7 +94,14 @@ def ours_of(take: Take, stored: Tensor) -> Tensor:
         return stored.mT.contiguous()
     if take.rule.op == SWAP_HALVES:
         return torch.cat(stored.chunk(2)[::-1])
-    return stored.flatten(0, _BEFORE[take.rule.op]) if take.rule.op in _BEFORE else stored
+    return _without_front(stored, _IN_FRONT.get(take.rule.op, 0))
+
+
+def _without_front(tensor: Tensor, axes: int) -> Tensor:
+    """Without so many axes of one in front; with them where `axes` is negative."""
+    for _ in range(abs(axes)):
+        tensor = tensor[0] if axes > 0 else tensor[None]
+    return tensor
 
 
 def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,8 +116,8 @@ def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Ten
             tensor = tensor.mT
         elif take.rule.op == SWAP_HALVES:
             tensor = torch.cat(tensor.chunk(2)[::-1])
-        for _ in range(_BEFORE.get(take.rule.op, 0)):
-            tensor = tensor[None]
+        else:
+            tensor = _without_front(tensor, -_IN_FRONT.get(take.rule.op, 0))
         for place in (take.theirs, *take.also):
             there = parts.setdefault(place, {}).setdefault(take.rule.part, tensor)
             if there is not tensor and not torch.equal(there, tensor):

@@ -45,6 +45,8 @@ WHOLE: dict[str, _Places] = {
         "vae": ("original", "vae."),
         "text_encoder_2": ("T5", "text_encoders.t5xxl.transformer."),
     },
+    "clip": {"clip": ("folder", "")},
+    "siglip": {"siglip": ("folder", "")},
 } | {
     # As they were published: the transformer in a file of its own.
     name: {"transformer": ("original", "")}

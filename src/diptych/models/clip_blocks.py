@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from diptych.nn.attention import attend, join_heads, split_heads
+from diptych.nn.norms import RMSNorm
 
 
 class ClipShape(Protocol):
@@ -47,53 +48,56 @@ class ClipLayers(nn.Module):
 
 
 class ClipLayer(nn.Module):
-    """A pre-norm transformer block; with `scaled`, each branch is multiplied channel by channel
-    (Touvron et al., 2021, LayerScale)."""
+    """A pre-norm transformer block."""
 
-    def __init__(self, config: ClipShape, *, scaled: bool = False, bias: bool = True):
-        """`bias` of queries, keys and values."""
+    def __init__(self, config: ClipShape):
         super().__init__()
-        self.scale1 = nn.Parameter(torch.full((config.width,), 0.1)) if scaled else None
-        self.scale2 = nn.Parameter(torch.full((config.width,), 0.1)) if scaled else None
         self.layer_norm1 = nn.LayerNorm(config.width, eps=config.norm_epsilon)
-        self.self_attn = _Attention(config, bias)
+        self.self_attn = ClipAttention(config.width, config.heads)
         self.layer_norm2 = nn.LayerNorm(config.width, eps=config.norm_epsilon)
-        self.mlp = _MLP(config)
+        self.mlp = ClipMLP(config.width, config.hidden, config.activation)
 
     def forward(self, h: Tensor, seen: Tensor | None = None) -> Tensor:
         """[B, L, D] -> [B, L, D]"""
-        seen_of = self.self_attn(self.layer_norm1(h), seen)
-        h = h + (seen_of if self.scale1 is None else self.scale1 * seen_of)
-        made = self.mlp(self.layer_norm2(h))
-        return h + (made if self.scale2 is None else self.scale2 * made)
+        h = h + self.self_attn(self.layer_norm1(h), seen)
+        return h + self.mlp(self.layer_norm2(h))
 
 
-class _Attention(nn.Module):
-    def __init__(self, config: ClipShape, bias: bool):
+class ClipAttention(nn.Module):
+    """Multi-head self-attention. `bias`: of query, key and value; `qk_norm`: queries and keys are
+    RMS-normed over all heads together."""
+
+    def __init__(self, width: int, heads: int, *, bias: bool = True, qk_norm: bool = False):
         super().__init__()
-        width = config.width
-        self.head_dim = width // config.heads
-        self.q_proj = nn.Linear(width, width, bias=bias)
-        self.k_proj = nn.Linear(width, width, bias=bias)
-        self.v_proj = nn.Linear(width, width, bias=bias)
-        self.out_proj = nn.Linear(width, width)
+        self.head_dim = width // heads
+        self.q_proj, self.k_proj = nn.Linear(width, width, bias), nn.Linear(width, width, bias)
+        self.v_proj, self.out_proj = nn.Linear(width, width, bias), nn.Linear(width, width)
+        self.q_norm = RMSNorm(width) if qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(width) if qk_norm else nn.Identity()
 
     def forward(self, h: Tensor, seen: Tensor | None = None) -> Tensor:
-        """h [B, L, D], seen [B or 1, 1, L, L] (None: all) -> [B, L, D]"""
-        parts = self.q_proj(h), self.k_proj(h), self.v_proj(h)
+        """h [B, L, D], seen [B or 1, 1, L or 1, L] (None: all) -> [B, L, D]"""
+        parts = self.q_norm(self.q_proj(h)), self.k_norm(self.k_proj(h)), self.v_proj(h)
         q, k, v = (split_heads(part, self.head_dim) for part in parts)
         return self.out_proj(join_heads(attend(q, k, v, seen)))
 
 
-class _MLP(nn.Module):
-    def __init__(self, config: ClipShape):
+class ClipMLP(nn.Module):
+    """`linear`: RowLinear where [B, D] is read."""
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        activation: Activation,
+        linear: type[nn.Linear] = nn.Linear,
+    ):
         super().__init__()
-        self.activation = _ACTIVATIONS[config.activation]
-        self.fc1 = nn.Linear(config.width, config.hidden)
-        self.fc2 = nn.Linear(config.hidden, config.width)
+        self.activation = _ACTIVATIONS[activation]
+        self.fc1, self.fc2 = linear(width, hidden), linear(hidden, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        """[B, L, D] -> [B, L, D]"""
+        """[..., D] -> [..., D]"""
         return self.fc2(self.activation(self.fc1(h)))
 
 
@@ -103,5 +107,7 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 
 _ACTIVATIONS = {
-    "quick_gelu": quick_gelu, "gelu": gelu, "gelu_tanh": partial(gelu, approximate="tanh")
-}  # fmt: skip
+    "quick_gelu": quick_gelu,
+    "gelu": gelu,
+    "gelu_tanh": partial(gelu, approximate="tanh"),
+}

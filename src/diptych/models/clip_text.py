@@ -9,7 +9,7 @@ have `text_model.` before everything but `text_projection.weight`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,7 @@ class CLIPText(nn.Module):
     def __init__(self, config: CLIPTextConfig):
         super().__init__()
         self.config = config
-        self.embeddings = _Embeddings(config)
+        self.embeddings = TextEmbeddings(config)
         self.encoder = ClipLayers(config)
         self.final_layer_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
         self.text_projection = (
@@ -100,14 +100,27 @@ class CLIPText(nn.Module):
         return CLIPTextStates(layers, last, pooled, None if project is None else project(pooled))
 
 
-class _Embeddings(nn.Module):
-    def __init__(self, config: CLIPTextConfig):
+class TextShape(Protocol):
+    """What the embeddings need of a config."""
+
+    @property
+    def vocabulary(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+
+
+class TextEmbeddings(nn.Module):
+    """Words and their places."""
+
+    def __init__(self, config: TextShape):
         super().__init__()
         self.token_embedding = nn.Embedding(config.vocabulary, config.width)
         self.position_embedding = nn.Embedding(config.length, config.width)
 
     def forward(self, tokens: Tensor, learnt: Tensor | None = None) -> Tensor:
-        """tokens [B, L], learnt [N, D] or None -> [B, L, D]"""
+        """tokens [B, L], L <= `length`, learnt [N, D] or None -> [B, L, D]"""
         places = self.position_embedding.weight[: tokens.shape[1]]
         table = self.token_embedding
         if learnt is None:

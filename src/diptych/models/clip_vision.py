@@ -6,10 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from diptych.models.clip_blocks import Activation, ClipLayers
+from diptych.models.vision_blocks import PatchEmbeddings
+from diptych.models.vision_tower import VisionTowerConfig
 from diptych.nn.blocks import RowLinear
 
 
@@ -31,6 +32,23 @@ class CLIPVisionConfig:
     def tokens(self) -> int:
         """Patches and the class."""
         return (self.image_size // self.patch) ** 2 + 1
+
+    @property
+    def tower(self) -> VisionTowerConfig:
+        """The same as a row of the vision tower's table, without the projection."""
+        return VisionTowerConfig(
+            image_size=self.image_size,
+            patch_size=self.patch,
+            width=self.width,
+            depth=self.depth,
+            heads=self.heads,
+            hidden=self.hidden,
+            activation=self.activation,
+            norm_epsilon=self.norm_epsilon,
+            patch_bias=False,
+            input_norm=True,
+            placing="fixed",
+        )
 
     @classmethod
     def tiny(cls, **changes: Any) -> CLIPVisionConfig:
@@ -63,7 +81,7 @@ class CLIPVision(nn.Module):
     def __init__(self, config: CLIPVisionConfig):
         super().__init__()
         self.config = config
-        self.embeddings = _Embeddings(config)
+        self.embeddings = PatchEmbeddings(config.tower)
         # Spelt so in every file.
         self.pre_layrnorm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
         self.encoder = ClipLayers(config)
@@ -78,17 +96,3 @@ class CLIPVision(nn.Module):
         pooled = self.post_layernorm(layers[-1][:, 0])
         project = self.visual_projection
         return CLIPVisionStates(layers, pooled, None if project is None else project(pooled))
-
-
-class _Embeddings(nn.Module):
-    def __init__(self, config: CLIPVisionConfig):
-        super().__init__()
-        self.class_embedding = nn.Parameter(torch.randn(config.width) * config.width**-0.5)
-        self.patch_embedding = nn.Conv2d(3, config.width, config.patch, config.patch, bias=False)
-        self.position_embedding = nn.Embedding(config.tokens, config.width)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """[B, 3, S, S] -> [B, N, D]"""
-        patches = self.patch_embedding(image).flatten(2).mT
-        first = self.class_embedding.expand(len(image), 1, -1)
-        return torch.cat([first, patches], dim=1) + self.position_embedding.weight

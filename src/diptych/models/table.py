@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
 from diptych.models.autoencoder_tiny import AutoencoderTiny, AutoencoderTinyConfig
+from diptych.models.clip import CLIP, CLIPConfig
 from diptych.models.clip_text import CLIPText, CLIPTextConfig
 from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
 from diptych.models.controlnet import ControlNet, ControlNetConfig
@@ -29,14 +30,16 @@ from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
 from diptych.models.mmdit import MMDiT, MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
 from diptych.models.pixart import PixArt, PixArtConfig
+from diptych.models.qwen_vl.network import QwenVL, QwenVLConfig
 from diptych.models.sd3 import SD3, SD3Config
+from diptych.models.siglip import SigLIP, SigLIPConfig
 from diptych.models.t2i_adapter import T2IAdapter, T2IAdapterConfig
 from diptych.models.t5_encoder import T5Encoder, T5EncoderConfig
 from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
 from diptych.models.unet import UNet, UNetConfig
 from diptych.models.unet_adm import UNetADM, UNetADMConfig
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
-from diptych.models.vision_tower import TowerConfig, VisionTower
+from diptych.models.vision_tower import VisionTower, VisionTowerConfig
 from diptych.models.vlm import VLM, VLMConfig
 
 Inputs = dict[str, Tensor]
@@ -164,6 +167,26 @@ def _clip_vision(config: CLIPVisionConfig, batch: int, seed: int) -> Inputs:
     return {"image": torch.randn(batch, 3, size, size, generator=_random(seed))}
 
 
+def _vision_tower(config: VisionTowerConfig, batch: int, seed: int) -> Inputs:
+    height, width = config.image_size, config.image_size + 2 * config.patch_size
+    return {"image": torch.randn(batch, 3, height, width, generator=_random(seed))}
+
+
+def _clip(config: CLIPConfig, batch: int, seed: int) -> Inputs:
+    size = config.vision.image_size
+    image = torch.randn(batch, 3, size, size, generator=_random(seed))
+    return {"image": image} | _clip_text(config.text, batch, seed)
+
+
+def _siglip(config: SigLIPConfig, batch: int, seed: int) -> Inputs:
+    draw, size = _random(seed), config.vision.image_size
+    shape = (batch, config.text.length)
+    return {
+        "image": torch.randn(batch, 3, size, size, generator=draw),
+        "tokens": torch.randint(config.text.vocabulary, shape, generator=draw),
+    }
+
+
 def _t2i_adapter(config: T2IAdapterConfig, batch: int, seed: int) -> Inputs:
     height, width = 5 * config.factor, 3 * config.factor
     return {"picture": torch.rand(batch, config.channels, height, width, generator=_random(seed))}
@@ -251,11 +274,6 @@ def _decoder(config: DecoderConfig, batch: int, seed: int) -> Inputs:
     return {"rows": torch.randn(batch, 6, config.width, generator=_random(seed))}
 
 
-def _vision_tower(config: TowerConfig, batch: int, seed: int) -> Inputs:
-    size = config.image_size
-    return {"image": torch.randn(batch, 3, size, size, generator=_random(seed))}
-
-
 def _vlm(config: VLMConfig, batch: int, seed: int) -> Inputs:
     draw, size = _random(seed), config.vision.image_size
     words = torch.randint(config.picture_token, (batch, 6), generator=draw)
@@ -266,10 +284,23 @@ def _vlm(config: VLMConfig, batch: int, seed: int) -> Inputs:
     }
 
 
+def _qwen_vl(config: QwenVLConfig, batch: int, seed: int) -> Inputs:
+    draw, merge = _random(seed), config.vision.merge
+    rows = torch.full((batch, 4), config.picture_token)
+    words = torch.randint(config.picture_token, (batch, 6), generator=draw)
+    places = torch.arange(10)[None, :, None].repeat(batch, 1, 3)
+    return {
+        "patches": torch.randn(batch, 4 * merge**2, config.vision.values, generator=draw),
+        "tokens": torch.cat([words[:, :2], rows, words[:, 2:]], dim=1),
+        "places": places,
+    }
+
+
 MODELS: dict[str, ModelEntry] = {
     "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
     "autoencoder-sd": ModelEntry(AutoencoderSDConfig, AutoencoderSD, _autoencoder_sd),
     "autoencoder-tiny": ModelEntry(AutoencoderTinyConfig, AutoencoderTiny, _autoencoder_tiny),
+    "clip": ModelEntry(CLIPConfig, CLIP, _clip),
     "clip-text": ModelEntry(CLIPTextConfig, CLIPText, _clip_text),
     "clip-vision": ModelEntry(CLIPVisionConfig, CLIPVision, _clip_vision),
     "controlnet": ModelEntry(ControlNetConfig, ControlNet, _controlnet),
@@ -290,6 +321,7 @@ MODELS: dict[str, ModelEntry] = {
     "painter": ModelEntry(PainterConfig, Painter, _painter),
     "t2i-adapter": ModelEntry(T2IAdapterConfig, T2IAdapter, _t2i_adapter),
     "pixart": ModelEntry(PixArtConfig, PixArt, _pixart),
+    "qwen-vl": ModelEntry(QwenVLConfig, QwenVL, _qwen_vl),
     # In the last block nothing is read of the words, and still they have queries.
     "sd3": ModelEntry(
         SD3Config,
@@ -297,11 +329,15 @@ MODELS: dict[str, ModelEntry] = {
         _sd3,
         (r"transformer_blocks\.2\.attn\.(add_q_proj\..*|norm_added_q\.weight)",),
     ),
+    "siglip": ModelEntry(SigLIPConfig, SigLIP, _siglip),
     "t5-encoder": ModelEntry(T5EncoderConfig, T5Encoder, _t5_encoder),
     "text-encoder": ModelEntry(TextEncoderConfig, TextEncoder, _text_encoder),
     "unet": ModelEntry(UNetConfig, UNet, _unet),
     "unet-adm": ModelEntry(UNetADMConfig, UNetADM, _unet_adm),
     "vision-language": ModelEntry(VisionLanguageConfig, VisionLanguage, _vision_language),
-    "vision-tower": ModelEntry(TowerConfig, VisionTower, _vision_tower),
-    "vlm": ModelEntry(VLMConfig, VLM, _vlm),
+    "vision-tower": ModelEntry(VisionTowerConfig, VisionTower, _vision_tower),
+    # The layer behind the one that is looked through.
+    "vlm": ModelEntry(
+        VLMConfig, VLM, _vlm, (r"vision\.encoder\.layers\.2\..*", r"vision\.post_layernorm\..*")
+    ),
 }

@@ -1,111 +1,189 @@
-"""The picture transformers that language models look through: CLIP's, SigLIP's and InternViT, by
-flags (Dosovitskiy et al., 2021; Radford et al., 2021; Zhai et al., 2023; Chen et al., 2024). Names
-are those of CLIP's published folders."""
+"""One vision transformer (Dosovitskiy et al., 2021) for the towers that were published: CLIP,
+SigLIP and fixed-size SigLIP 2, DINOv2 with and without registers, InternViT, and the SigLIP of
+Idefics3, SmolVLM and PaliGemma. What tells them apart is data in `VisionTowerConfig`.
+
+Names are those of the published CLIP and SigLIP folders, without their `vision_model.`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from math import gcd
+from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from diptych.models.clip_blocks import Activation, ClipLayer
+from diptych.foundation.errors import InvalidValue
+from diptych.models.clip_blocks import Activation
+from diptych.models.vision_blocks import (
+    DenseHead,
+    Feedforward,
+    MapHead,
+    NormKind,
+    PatchEmbeddings,
+    Placing,
+    TowerLayer,
+)
+
+# How one vector is made of a picture: the class token; that through a layer and tanh; a trained
+# query; none is made.
+Pooling = Literal["class", "dense", "map", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TowerConfig:
-    """`image_size` and `patch` in pixels. `class_token` before the patches; `patch_bias` of the
-    convolution; `pre_norm` before the first layer; `scaled` branches (InternViT); `bias` of
-    queries, keys and values.
+class VisionTowerConfig:
+    """`image_size` (of the trained, square pictures) and `patch_size` in pixels.
 
-    `layer`: whose states are given, counted from the last, which is -1; those behind it are never
-    built. `post_norm`: they are normed. `drops_class`: the class token is left out of them.
+    `layer_scale`: what its factors start from, 0 for none. `input_norm`: before the first layer,
+    CLIP's. `output_norm`: after the last. `registers` need a class token. `mask_token`: what
+    stands for hidden patches in training.
     """
 
-    image_size: int = 336
-    patch: int = 14
-    width: int = 1024
-    depth: int = 24
-    heads: int = 16
-    hidden: int = 4096
-    activation: Activation = "quick_gelu"
-    norm_epsilon: float = 1e-5
+    image_size: int = 224
+    patch_size: int = 16
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    activation: Activation = "gelu"
+    feedforward: Feedforward = "plain"
+    norm: NormKind = "layer"
+    norm_epsilon: float = 1e-6
     class_token: bool = True
-    patch_bias: bool = False
-    pre_norm: bool = True
-    scaled: bool = False
-    bias: bool = True
-    layer: int = -2
-    post_norm: bool = False
-    drops_class: bool = True
+    registers: int = 0
+    mask_token: bool = False
+    patch_bias: bool = True
+    qkv_bias: bool = True
+    qk_norm: bool = False
+    layer_scale: float = 0.0
+    input_norm: bool = False
+    output_norm: bool = True
+    placing: Placing = "bicubic"
+    pooling: Pooling = "class"
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise InvalidValue(
+                f"A width of {self.width} has no {self.heads} equal heads.",
+                do=f"{gcd(self.width, self.heads)} divides it.",
+            )
+        if not self.class_token and (self.registers or self.pooling in ("class", "dense")):
+            what = "registers" if self.registers else f"pooling {self.pooling!r}"
+            raise InvalidValue(f"There are no {what} without a class token.", do="class_token=True")
+        if self.placing == "fractional" and self.prefix:
+            raise InvalidValue(
+                "Fractional places are for patches alone.", do="class_token=False, registers=0"
+            )
+
+    @property
+    def prefix(self) -> int:
+        """Rows before the patches: class and registers."""
+        return int(self.class_token) + self.registers
 
     @classmethod
-    def tiny(cls, **changes: Any) -> TowerConfig:
-        small = cls(image_size=16, patch=4, width=24, depth=3, heads=4, hidden=40)
+    def tiny(cls, **changes: Any) -> VisionTowerConfig:
+        small = cls(
+            image_size=16, patch_size=4, width=24, depth=3, heads=4, hidden=40,
+            registers=2, layer_scale=1.0, pooling="map",
+        )  # fmt: skip
         return replace(small, **changes)
 
-    @property
-    def side(self) -> int:
-        """Patches in a row."""
-        return self.image_size // self.patch
 
-    @property
-    def used(self) -> int:
-        """Layers that are needed."""
-        return self.depth + 1 + self.layer
+VIT_B = VisionTowerConfig(norm_epsilon=1e-12, placing="fixed", pooling="dense")
+# Trained at 518 pixels; the positions of other sizes are resized.
+DINOV2_B = VisionTowerConfig(image_size=518, patch_size=14, mask_token=True, layer_scale=1.0)
+DINOV2_L = replace(DINOV2_B, width=1024, depth=24, heads=16, hidden=4096)
+DINOV2_G = replace(DINOV2_B, width=1536, depth=40, heads=24, hidden=4096, feedforward="swiglu")
+INTERNVIT_300M = VisionTowerConfig(
+    image_size=448, patch_size=14, width=1024, depth=24, heads=16, hidden=4096,
+    layer_scale=0.1, output_norm=False, pooling="none",
+)  # fmt: skip
+
+
+class VisionStates(NamedTuple):
+    """`states` [B, N, D]: class, registers and patches after the asked layer, not normed.
+
+    `last` [B, N, D]: those after the last layer through the output norm, and `pooled` [B, D]; both
+    None where the last layers were not run, `pooled` also where nothing pools.
+    """
+
+    states: Tensor
+    last: Tensor | None
+    pooled: Tensor | None
 
 
 class VisionTower(nn.Module):
-    """Pictures to the states of their patches."""
+    """A picture to the states of its patches, and to one vector."""
 
-    def __init__(self, config: TowerConfig):
+    def __init__(self, config: VisionTowerConfig):
         super().__init__()
         self.config = config
-        self.embeddings = _Embeddings(config)
-        norms = config.width, config.norm_epsilon
+        self.embeddings = PatchEmbeddings(config)
+        norm = nn.LayerNorm(config.width, eps=config.norm_epsilon) if config.input_norm else None
         # Spelt so in every file.
-        self.pre_layrnorm = nn.LayerNorm(norms[0], eps=norms[1]) if config.pre_norm else None
-        self.encoder = _Layers(config)
-        self.post_layernorm = nn.LayerNorm(norms[0], eps=norms[1]) if config.post_norm else None
+        self.pre_layrnorm = norm
+        self.encoder = TowerLayers(config)
+        self.post_layernorm = (
+            nn.LayerNorm(config.width, eps=config.norm_epsilon) if config.output_norm else None
+        )
+        self.head = _HEADS[config.pooling](config)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """image [B, 3, S, S], normalized as it was trained -> states [B, N, D], N the patches, and
-        the class token before them if it is not dropped"""
-        h = self.embeddings(image)
+    def forward(
+        self,
+        image: Tensor,
+        *,
+        layer: int = -1,
+        filled: Tensor | None = None,
+        masked: Tensor | None = None,
+    ) -> VisionStates:
+        """image [B, 3, H, W], normalized as the tower was trained; H and W of the config's size,
+        or others where `placing` knows places for them.
+
+        `layer`: 0 for what goes into the first, `depth` or -1 for what comes out of the last, -2
+        for what goes into it (Liu et al., 2023, LLaVA); layers behind it are not run. `filled`
+        [B, h, w] bool: patches that hold any of the picture; the others are seen by none.
+        `masked` [B, h * w] bool: patches that are hidden. Raises InvalidValue.
+        """
+        depth = self.config.depth
+        if not -depth - 1 <= layer <= depth:
+            raise InvalidValue(
+                f"There is no layer {layer} in a tower of {depth}.", do=f"-{depth + 1} to {depth}."
+            )
+        h = self.embeddings(image, filled, masked)
         if self.pre_layrnorm is not None:
             h = self.pre_layrnorm(h)
-        for layer in self.encoder.layers:
-            h = layer(h)
-        if self.post_layernorm is not None:
-            h = self.post_layernorm(h)
-        return h[:, 1:] if self.config.class_token and self.config.drops_class else h
+        seen = None if filled is None else filled.flatten(1)[:, None, None]
+        asked = layer % (depth + 1)
+        h = self.encoder(h, seen, asked)
+        if asked < depth:
+            return VisionStates(h, None, None)
+        last = h if self.post_layernorm is None else self.post_layernorm(h)
+        return VisionStates(h, last, self._pooled(last, seen))
+
+    def _pooled(self, last: Tensor, seen: Tensor | None) -> Tensor | None:
+        """[B, N, D] -> [B, D]"""
+        if self.config.pooling == "class":
+            return last[:, 0]
+        if isinstance(self.head, MapHead):
+            return self.head(last, seen)
+        return None if self.head is None else self.head(last)
 
 
-class _Layers(nn.Module):
-    def __init__(self, config: TowerConfig):
+class TowerLayers(nn.Module):
+    def __init__(self, config: VisionTowerConfig):
         super().__init__()
-        layers = (
-            ClipLayer(config, scaled=config.scaled, bias=config.bias) for _ in range(config.used)
-        )
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(TowerLayer(config) for _ in range(config.depth))
+
+    def forward(self, h: Tensor, seen: Tensor | None, count: int) -> Tensor:
+        """[B, N, D] -> [B, N, D] after the first `count` layers"""
+        for layer in self.layers[:count]:
+            h = layer(h, seen)
+        return h
 
 
-class _Embeddings(nn.Module):
-    def __init__(self, config: TowerConfig):
-        super().__init__()
-        width = config.width
-        self.class_embedding = (
-            nn.Parameter(torch.randn(width) * width**-0.5) if config.class_token else None
-        )
-        self.patch_embedding = nn.Conv2d(
-            3, width, config.patch, config.patch, bias=config.patch_bias
-        )
-        self.position_embedding = nn.Embedding(config.side**2 + config.class_token, width)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """[B, 3, S, S] -> [B, N, D]"""
-        h = self.patch_embedding(image).flatten(2).mT
-        if self.class_embedding is not None:
-            h = torch.cat([self.class_embedding.expand(len(h), 1, -1), h], dim=1)
-        return h + self.position_embedding.weight
+_HEADS = {
+    "class": lambda config: None,
+    "dense": lambda config: DenseHead(config.width),
+    "map": MapHead,
+    "none": lambda config: None,
+}

@@ -13,18 +13,29 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from diptych.imaging.plan import Newline, Rows, TokenPlan
+from diptych.models.clip import CLIP_TOWER
 from diptych.models.connectors import Connector, ConnectorConfig
 from diptych.models.decoder import Decoder
 from diptych.models.decoder_config import DecoderConfig
-from diptych.models.vision_tower import TowerConfig, VisionTower
+from diptych.models.vision_tower import VisionTower, VisionTowerConfig
+
+_TINY = VisionTowerConfig.tiny(
+    registers=0, layer_scale=0.0, pooling="class", activation="quick_gelu", norm_epsilon=1e-5,
+    patch_bias=False, input_norm=True, placing="fixed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class VLMConfig:
-    """`picture_token`: the word that stands for a picture's rows in a prompt. `sees_all`: rows of
-    pictures and question see one another (PaliGemma), else each the rows before it."""
+    """`layer`: of the tower, whose states are looked through; those behind it are not run.
+    `normed`: behind the tower's last norm; `drops_class`: without the class token. `picture_token`:
+    the word that stands for a picture's rows in a prompt. `sees_all`: rows of pictures and question
+    see one another (PaliGemma), else each the rows before it."""
 
-    vision: TowerConfig = field(default_factory=TowerConfig)
+    vision: VisionTowerConfig = field(default_factory=lambda: CLIP_TOWER)
+    layer: int = -2
+    normed: bool = False
+    drops_class: bool = True
     connector: ConnectorConfig = field(default_factory=ConnectorConfig)
     language: DecoderConfig = field(default_factory=DecoderConfig)
     picture_token: int = 32_000
@@ -33,14 +44,19 @@ class VLMConfig:
     @classmethod
     def tiny(cls, **changes: Any) -> VLMConfig:
         small = cls(
-            vision=TowerConfig.tiny(), language=DecoderConfig.tiny(), picture_token=39
+            vision=_TINY, language=DecoderConfig.tiny(), picture_token=39
         )  # fmt: skip
         return replace(small, **changes)
 
     @property
+    def side(self) -> int:
+        """Patches along a tile."""
+        return self.vision.image_size // self.vision.patch_size
+
+    @property
     def rows(self) -> tuple[int, int]:
         """Of one tile: rows and columns."""
-        side = self.vision.side // self.connector.shuffle
+        side = self.side // self.connector.shuffle
         return side, side
 
 
@@ -62,8 +78,12 @@ class VLM(nn.Module):
 
     def look(self, tiles: Tensor) -> Tensor:
         """tiles [T, 3, S, S], normalized as it was trained -> rows [T, N, D]"""
-        side = self.config.vision.side
-        return self.connector(self.vision(tiles), side, side)
+        config = self.config
+        seen = self.vision(tiles, layer=config.layer)
+        h = seen.last if config.normed and seen.last is not None else seen.states
+        if config.drops_class:
+            h = h[:, config.vision.prefix :]
+        return self.connector(h, config.side, config.side)
 
     def see(self, tiles: Tensor, plan: TokenPlan) -> Tensor:
         """tiles [T, 3, S, S] float32 of a picture -> its rows [plan.count(), D]. One at a time:

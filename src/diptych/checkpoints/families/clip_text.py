@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from diptych.checkpoints.families.config_json import PublishedConfig
+from diptych.checkpoints.families.config_json import OF_LIBRARY, PublishedConfig
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.rules import TRANSPOSE, Rule
 from diptych.models.clip_text import CLIP_L, OPENCLIP_BIGG, OPENCLIP_H, CLIPTextConfig
@@ -53,10 +53,6 @@ def config_of_json(content: Mapping[str, Any], eos: int) -> CLIPTextConfig:
     """From the folder's config.json; `eos` is the tokenizer's. Raises Unreadable."""
     said = PublishedConfig(content, "A CLIP text encoder")
     said.only("attention_dropout", 0.0, 0)
-    for key in ("architectures", "bos_token_id", "eos_token_id", "pad_token_id", "dtype",
-                "torch_dtype", "transformers_version", "initializer_factor", "dropout",
-                "initializer_range", "model_type", "return_dict", "use_cache"):  # fmt: skip
-        said.take(key)
     width = said.take("hidden_size", 512)
     projection = said.take("projection_dim", 512)
     projects = "CLIPTextModelWithProjection" in (content.get("architectures") or ())
@@ -72,7 +68,7 @@ def config_of_json(content: Mapping[str, Any], eos: int) -> CLIPTextConfig:
         projection=projection if projects else 0,
         eos=eos,
     )
-    said.end()
+    said.end(OF_LIBRARY)
     return config
 
 

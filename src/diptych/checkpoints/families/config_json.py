@@ -33,6 +33,20 @@ class PublishedConfig:
                 raise Unreadable(f"{self._what} has {key} = {value!r}, which is not known here.")
 
 
+# What transformers writes beside a network's shape: of itself, of training and of generation.
+OF_LIBRARY = frozenset({
+    "architectures", "attention_probs_dropout_prob", "bos_token_id", "chunk_size_feed_forward",
+    "decoder_start_token_id", "diversity_penalty", "drop_path_rate", "dropout", "dtype",
+    "encoder_no_repeat_ngram_size", "encoder_stride", "eos_token_id", "finetuning_task",
+    "hidden_dropout_prob", "id2label", "initializer_factor", "initializer_range", "label2id",
+    "length_penalty", "max_length", "min_length", "model_type", "no_repeat_ngram_size",
+    "num_beam_groups", "num_beams", "num_return_sequences", "pad_token_id", "problem_type",
+    "projection_dropout", "repetition_penalty", "return_dict", "sep_token_id", "temperature",
+    "tie_encoder_decoder", "tie_word_embeddings", "top_k", "top_p", "torch_dtype",
+    "transformers_version", "typical_p", "use_cache",
+})  # fmt: skip
+
+
 def per_level(value: Any, levels: int) -> tuple[Any, ...]:
     """One value for all levels, or a list with one for each."""
     return tuple(value) if isinstance(value, list | tuple) else (value,) * levels

@@ -13,12 +13,14 @@ from typing import Any
 
 from diptych.checkpoints.families.config_json import PublishedConfig
 from diptych.checkpoints.families.decoder import PASSED_OVER, decoder_of_json
-from diptych.checkpoints.families.vision_tower import intern_rules, tower_of_json
+from diptych.checkpoints.families.vision_config import config_of_json as tower_of_json
+from diptych.checkpoints.families.vision_names import clip_names, internvit_names, moved
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.layout import Kind, Layout, by_json
 from diptych.checkpoints.rules import Rule
 from diptych.foundation.errors import Unreadable
 from diptych.models.connectors import ConnectorConfig
+from diptych.models.vision_tower import VisionTowerConfig
 from diptych.models.vlm import VLM, VLMConfig
 
 
@@ -32,15 +34,22 @@ def _llava(said: PublishedConfig, **connector: Any) -> VLMConfig:
         raise Unreadable(
             f"vision_feature_layer = {layer!r} is not built here: one from the end is."
         )
-    tower = tower_of_json(
-        said.take("vision_config") or {}, layer=layer, post_norm=False, kind="clip_vision_model"
-    )
     return VLMConfig(
-        vision=replace(tower, drops_class=strategy == "default"),
+        vision=_tower(said, "clip_vision_model"),
+        layer=layer,
+        drops_class=strategy == "default",
         connector=ConnectorConfig(bias=said.take("multimodal_projector_bias", True), **connector),
         language=decoder_of_json(said.take("text_config") or {}),
         picture_token=_picture_token(said, 32_000),
     )
+
+
+def _tower(said: PublishedConfig, kind: str) -> VisionTowerConfig:
+    told = dict(said.take("vision_config") or {})
+    kind = told.get("model_type", kind)
+    # Files of before hold all that a config may say, of texts and of how words are chosen too.
+    shape = {key: value for key, value in told.items() if key not in (*PASSED_OVER, "vocab_size")}
+    return tower_of_json({**shape, "model_type": kind})
 
 
 def _picture_token(said: PublishedConfig, usual: int) -> int:
@@ -57,14 +66,15 @@ def _onevision(said: PublishedConfig) -> VLMConfig:
     for key in ("image_grid_pinpoints", "video_token_index", "video_token_id"):
         said.take(key)
     said.only("vision_aspect_ratio", "anyres_max_9")
-    config = _llava(said, newline=True)
-    return replace(config, vision=replace(config.vision, drops_class=False))
+    return replace(_llava(said, newline=True), drops_class=False)
 
 
 def _idefics(said: PublishedConfig) -> VLMConfig:
     language = decoder_of_json(said.take("text_config") or {})
     return VLMConfig(
-        vision=tower_of_json(said.take("vision_config") or {}, kind="idefics3_vision"),
+        vision=_tower(said, "idefics3_vision"),
+        layer=-1,
+        normed=True,
         connector=ConnectorConfig(kind="linear", shuffle=said.take("scale_factor", 2), bias=False),
         language=language,
         picture_token=_picture_token(said, 128_257),
@@ -76,9 +86,10 @@ def _internvl(said: PublishedConfig) -> VLMConfig:
     said.only("vision_feature_layer", -1)
     said.only("vision_feature_select_strategy", "default")
     shuffle = round(1 / said.take("downsample_ratio", 0.5))
-    tower = tower_of_json(said.take("vision_config") or {}, post_norm=False, kind="internvl_vision")
     return VLMConfig(
-        vision=tower,
+        vision=_tower(said, "internvl_vision"),
+        layer=-1,
+        normed=True,
         connector=ConnectorConfig(kind="normed_mlp", shuffle=shuffle),
         language=decoder_of_json(said.take("text_config") or {}),
         picture_token=_picture_token(said, 151_667),
@@ -88,12 +99,13 @@ def _internvl(said: PublishedConfig) -> VLMConfig:
 def _paligemma(said: PublishedConfig) -> VLMConfig:
     for key in ("hidden_size", "projection_dim", "vocab_size", "ignore_index"):
         said.take(key)
-    tower = tower_of_json(said.take("vision_config") or {}, kind="siglip_vision_model")
     told = said.take("text_config") or {}
     if told.get("model_type", "gemma") not in ("gemma", "gemma2"):
         raise Unreadable(f"A PaliGemma with {told['model_type']!r} is not built here.")
     return VLMConfig(
-        vision=tower,
+        vision=_tower(said, "siglip_vision_model"),
+        layer=-1,
+        normed=True,
         connector=ConnectorConfig(kind="linear"),
         language=decoder_of_json({"model_type": "gemma", **told}),
         picture_token=_picture_token(said, 256_000),
@@ -173,11 +185,11 @@ def _rules(family: _Family, tower: str, connector: str, language: str, head: str
     """For a layout: where it has the tower, the connector, the language model and its head."""
 
     def rules(config: VLMConfig) -> list[Rule]:
-        made = [Rule("vision.", tower), Rule("connector.", connector), Rule("language.", language)]
+        names = internvit_names if config.connector.kind == "normed_mlp" else clip_names
+        made = moved(names(config.vision), "vision.", tower)
+        made += [Rule("connector.", connector), Rule("language.", language)]
         made.append(Rule("language.lm_head.", f"{head}lm_head."))
         made += [Rule(f"connector.{ours}", f"{connector}{theirs}") for ours, theirs in family.parts]
-        if config.vision.scaled:
-            made += intern_rules("vision.", tower, config.vision.used)
         nested = "model." if tower.startswith("model.") else ""
         return [*made, Rule("image_newline", f"{nested}image_newline")]
 
@@ -218,11 +230,11 @@ def _layouts(kind: str) -> list[Layout]:
 
 
 def _ignorable(tower: str) -> tuple[str, ...]:
-    """Layers and norms behind the state that is taken, SigLIP's head, counted places."""
+    """SigLIP's head where the config has none, counted places, rates of waves."""
     below = tower.replace(".", r"\.")
     return (
-        rf"{below}encoder\.layers?\.\d+\..*", rf"{below}(post_layernorm|layernorm|head)\..*",
-        rf"{below}embeddings\.(position_ids|mask_token)", r".*rotary_emb\.inv_freq",
+        rf"{below}head\..*", rf"{below}embeddings\.(position_ids|mask_token)",
+        r".*rotary_emb\.inv_freq",
     )  # fmt: skip
 
 

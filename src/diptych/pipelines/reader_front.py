@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from diptych.decoding.choices import Decoding
 from diptych.decoding.constraints import Choice
+from diptych.decoding.grammar import json_schema
 from diptych.decoding.prefixes import PrefixStore
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.memory import keep_freed_memory
@@ -157,6 +159,34 @@ class ImageToText:
             for choice, log in zip(choices, logs, strict=True)
         ]
         return sorted(found, key=lambda one: -one.logprob)
+
+    def extract(
+        self,
+        picture: Picture,
+        schema: Mapping[str, Any] | str,
+        question: str = "Describe this picture as JSON.",
+        decoding: Decoding | None = None,
+    ) -> Any:
+        """What the picture shows as JSON by a schema. Raises InvalidValue for a model that cannot
+        be held to one, a schema that cannot be used, and an answer longer than `decoding.most`
+        (512 tokens)."""
+        networks = self.networks
+        if not isinstance(networks, VLMNetworks):
+            raise InvalidValue(
+                f"{self.name} answers in words of its own.", do="Name a published model."
+            )
+        rule = json_schema(schema, networks.grammar_words())
+        turn = Turn("user", _question(question), pictures=1)
+        how = decoding or Decoding(most=512)
+        ask = networks.ask([_opened(picture)], [turn], how, constraint=rule)
+        answer = answered(networks, [ask], store=self.store)[0]
+        try:
+            return json.loads(answer.text)
+        except ValueError as error:
+            raise InvalidValue(
+                f"After {len(answer.tokens)} tokens the JSON is not whole: {answer.text[-60:]!r}.",
+                do="Allow more: Decoding(most=...), --max-tokens.",
+            ) from error
 
     def _one(self, picture: Picture, task: str, decoding: Decoding | None) -> Answer:
         return self.respond([picture], [task], decoding)[0]

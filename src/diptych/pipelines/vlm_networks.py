@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from diptych.decoding.choices import Decoding
 from diptych.decoding.constraints import Constraint
+from diptych.decoding.grammar import words_of
 from diptych.foundation.errors import InvalidValue
 from diptych.imaging.pixels import tiles_of
 from diptych.imaging.plan import TokenPlan
@@ -80,6 +82,11 @@ class VLMNetworks(DecoderReading):
         """A task (`caption`, `describe`, `relate`, `read`) or question about one picture."""
         turn = Turn("user", _TASKS.get(task, task), pictures=1)
         return self.ask([picture], [turn], decoding or Decoding(most=256))
+
+    def grammar_words(self) -> Any:
+        """What `decoding.grammar` is told of this model. Raises InvalidValue, MissingExtra."""
+        size = self.network.config.language.vocabulary
+        return words_of(self.tokenizer.tokenizer.to_str(), size, self.ends)
 
     def calibrated(self, answer: Answer) -> Answer:
         """The answer as it is: no calibration comes with published weights."""

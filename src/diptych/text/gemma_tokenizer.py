@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych.foundation.errors import NotFound, Unreadable
+from diptych.foundation.errors import Unreadable
 from diptych.text.clip_bpe import Token
+from diptych.text.hub_tokenizer import tokenizer_of
 from diptych.text.prompts import Part, Tokens, weight_of, whole_text
 
 if TYPE_CHECKING:
@@ -25,28 +26,12 @@ class GemmaTokenizer:
         start = tokenizer.token_to_id(START)
         if start is None:
             raise Unreadable(f"The vocabulary lacks {START!r}.", do="Is it Gemma's?")
-        # Some files say that rows are to be padded or cut.
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
         self._tokenizer, self.start = tokenizer, start
 
     @classmethod
     def load(cls, folder: Path) -> GemmaTokenizer:
         """From `tokenizer.json`. Raises NotFound, Unreadable."""
-        from tokenizers import Tokenizer
-
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise NotFound(
-                f"There is no tokenizer.json in {str(folder)!r}.",
-                do="Save the tokenizer with transformers, which writes one.",
-            )
-        try:
-            return cls(Tokenizer.from_file(str(path)))
-        except Unreadable:
-            raise
-        except Exception as error:  # the library raises bare exceptions of its own
-            raise Unreadable(f"{str(path)!r} is no tokenizer: {error}.") from error
+        return cls(tokenizer_of(folder))
 
     def encode(self, text: str) -> list[Token]:
         """All tokens of a text, without the mark of its start."""

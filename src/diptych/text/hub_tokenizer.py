@@ -29,21 +29,7 @@ class HubTokenizer:
     @classmethod
     def load(cls, folder: Path) -> HubTokenizer:
         """From `tokenizer.json` and the files beside it. Raises NotFound, Unreadable."""
-        from tokenizers import Tokenizer
-
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise NotFound(
-                f"There is no tokenizer.json in {str(folder)!r}.",
-                do="Save the tokenizer with transformers, which writes one.",
-            )
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare exceptions of its own
-            raise Unreadable(f"{str(path)!r} is no tokenizer: {error}.") from error
-        # Some files say that rows are to be padded or cut.
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
+        tokenizer = tokenizer_of(folder)
         added = tokenizer.get_added_tokens_decoder()
         special = tuple(token.content for token in added.values() if token.special)
         said = _json(folder / "tokenizer_config.json")
@@ -68,6 +54,25 @@ class HubTokenizer:
         if word is None:
             raise Unreadable(f"The tokenizer has no token {number}.", do="Is it the model's own?")
         return word
+
+
+def tokenizer_of(folder: Path) -> Tokenizer:
+    """A folder's `tokenizer.json`, without its padding and cutting. Raises NotFound, Unreadable."""
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise NotFound(
+            f"There is no tokenizer.json in {str(folder)!r}.",
+            do="Save the tokenizer with transformers, which writes one.",
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare exceptions of its own
+        raise Unreadable(f"{str(path)!r} is no tokenizer: {error}.") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
 
 
 # Words that end a turn, where a folder's files name another end.

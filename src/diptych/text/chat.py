@@ -53,9 +53,15 @@ def written(
         made = environment.from_string(_TRACKED.sub("", template))
         return _limited(made.generate(**given), _LONGEST * (1 + len(turns)))
     except SecurityError as error:
-        raise Unreadable(f"The chat template does what a template may not: {error}.") from error
+        raise Unreadable(
+            f"The chat template does what a template may not: {_told(error)}."
+        ) from error
     except (TemplateError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise Unreadable(f"The chat template is broken: {error}.") from error
+        raise Unreadable(f"The chat template is broken: {_told(error)}.") from error
+
+
+def _told(error: Exception) -> str:
+    return str(error).rstrip(".")
 
 
 def escaped(text: str, special: Iterable[str]) -> str:

@@ -79,7 +79,8 @@ def conditions_of(args: Namespace, said: Mapping[str, Any], model: TextToImage) 
     if args.switch is not None and not args.refiner:
         raise InvalidValue("--switch says when a --refiner takes over.", do="Name one.")
     if args.refiner:
-        asked["refiner"] = TextToImage.load(args.refiner, device=args.device, dtype=args.dtype)
+        kind = said.get("dtype") or None
+        asked["refiner"] = TextToImage.load(args.refiner, device=args.device, dtype=kind)
         asked["switch"] = 0.8 if args.switch is None else args.switch
     return asked
 

@@ -206,4 +206,8 @@ class UNet(UNetEncoder):
             h = h + mid_residual
         for block in self.up_blocks:
             h = block(h, states, time, context)
+        return self.said(h)
+
+    def said(self, h: Tensor) -> Tensor:
+        """The last state [B, C, H, W] -> [B, C', H, W]; it is this call's own"""
         return self.conv_out(silu(self.conv_norm_out(h), inplace=True))

@@ -4,7 +4,7 @@ those of the published folders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -167,10 +167,8 @@ class DownBlock(nn.Module):
         """x [B, C, H, W], time [B, T], context [B, L, D] -> the state after each step; `feature`
         (a T2I-Adapter's) is added before the picture gets smaller, without attention after it"""
         states: list[Tensor] = []
-        for number, resnet in enumerate(self.resnets):
-            x = resnet(x, time)
-            if self.attentions:
-                x = self.attentions[number](x, context)
+        for number in range(len(self.resnets)):
+            x = self.layer(number, x, time, context)
             states.append(x)
         if feature is not None and self.attentions:
             states[-1] = states[-1] + feature
@@ -178,6 +176,11 @@ class DownBlock(nn.Module):
         if feature is not None and not self.attentions:
             states[-1] = states[-1] + feature
         return states
+
+    def layer(self, number: int, x: Tensor, time: Tensor, context: Context) -> Tensor:
+        """A residual block and what is behind it, [B, C, H, W] -> [B, C', H, W]"""
+        x = self.resnets[number](x, time)
+        return self.attentions[number](x, context) if self.attentions else x
 
 
 class MidBlock(nn.Module):
@@ -212,12 +215,21 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor, states: list[Tensor], time: Tensor, context: Context) -> Tensor:
         """x [B, C, H, W], time [B, T], context [B, L, D] -> [B, C', 2 H, 2 W]; takes its states
         off the end of the list, and the size from the next, which may be odd"""
-        for number, resnet in enumerate(self.resnets):
-            x = resnet(torch.cat([x, states.pop()], dim=1), time)
-            if self.attentions:
-                x = self.attentions[number](x, context)
+        x = self.layers(range(len(self.resnets)), x, states, time, context)
         for up in self.upsamplers:
             x = up(x, states[-1].shape[-2:])
+        return x
+
+    def layers(
+        self, numbers: Iterable[int], x: Tensor, states: list[Tensor], time: Tensor,
+        context: Context,
+    ) -> Tensor:  # fmt: skip
+        """Some of its residual blocks with what is behind them, each with the last state, which
+        it takes off"""
+        for number in numbers:
+            x = self.resnets[number](torch.cat([x, states.pop()], dim=1), time)
+            if self.attentions:
+                x = self.attentions[number](x, context)
         return x
 
 

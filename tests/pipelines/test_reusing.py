@@ -209,7 +209,7 @@ def test_who_decides_for_itself_shares_no_call(scenes: TextToImage):
             extras=Extras(approximation=kind),
         )  # fmt: skip
         told = networks.tell(one)
-        each = [Asked(t, "conditional", 0.0, 0.5, {}) for t in told]
+        each = [Asked(t, "conditional", 0.0, 0.5, 0, {}) for t in told]
         keys.append(len({networks.key(asked) for asked in each}))
     assert keys == [1, 2]
 

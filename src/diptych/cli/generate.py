@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _BESIDE = {
     "controls": "control", "image_prompts": "image_prompt", "refiner": "refiner", "loras": "lora",
     "words": "word", "enlarge": "enlarge", "tiling": "tile",
-    "approximations": "approximate",
+    "approximations": "approximate", "hidiffusion": "hidiffusion", "consistent": "consistent",
 }  # fmt: skip
 _TAKEN_OVER = (
     "negative_prompt", "seed", "steps", "guidance", "shift", "solver", "spacing", "noise", "model",

@@ -32,7 +32,8 @@ class PictureRecipe:
     steps and when it took over; `enlarge` and `tiling` say how a large picture was made; `loras`
     its adapters with strength and file, `words` those in its prompts that were learnt from
     pictures. `dtype`: what the networks computed in, not said by older pictures;
-    `approximations`: by which the picture is another than the exact one."""
+    `approximations`: by which the picture is another than the exact one; `hidiffusion` and
+    `consistent`: how it looked at itself, and with which prompt's picture it is alike."""
 
     prompt: str
     negative_prompt: str
@@ -62,6 +63,8 @@ class PictureRecipe:
     words: tuple[str, ...] = ()
     dtype: str = ""
     approximations: tuple[str, ...] = ()
+    hidiffusion: str = ""
+    consistent: str = ""
 
     def parameters(self) -> str:
         """The community's one text for it."""

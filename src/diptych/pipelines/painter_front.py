@@ -32,6 +32,7 @@ from diptych.pipelines.attachments import (
 from diptych.pipelines.conditioning import Reading
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_text_to_image
+from diptych.pipelines.looking import Consistent, HiDiffusion
 from diptych.pipelines.painting import Begin, Extras, Painting, Request
 from diptych.pipelines.passes import Enlarge, Second, enlarged, refined
 from diptych.pipelines.previews import fitted
@@ -222,6 +223,8 @@ class TextToImage:
         refiner: TextToImage | None = None,
         switch: float = 0.8,
         enlarge: Enlarge | None = None,
+        hidiffusion: HiDiffusion | None = None,
+        consistent: Consistent | None = None,
         tiling: Tiling | None = None,
         tiled_decode: Tiling | None = None,
         preview: Preview | None = None,
@@ -242,14 +245,20 @@ class TextToImage:
         `approximation` uses again what was computed in the step before, which is faster and paints
         other pictures; all by which a picture is not the exact one is in its recipe. A
         `refiner` of the same latents takes over when a share of `switch` of the way has gone, and
-        goes without adapters; `enlarge` paints a second time at a larger size. `tiling` asks the
+        goes without adapters; `enlarge` paints a second time at a larger size. `hidiffusion` paints
+        larger than a model of Stable Diffusion was trained on, in one pass; `consistent` lets the
+        pictures of all prompts show what the first shows, from one seed. `tiling` asks the
         network, `tiled_decode` the decoder, window by window. `preview` is called after every step
         with its number and small pictures of what is held to come; an error that it raises ends
         the call. Raises InvalidValue for what the model cannot read or paint.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
+        if consistent is not None and isinstance(seed, int):
+            seeds = [seed] * len(prompts)
         self._check(prompts, seeds)
+        if consistent is not None and len(set(seeds)) > 1:
+            raise InvalidValue("Pictures that are alike begin from one seed.", do="Give one.")
         sampling = self.chosen(
             steps=steps, guidance=guidance, shift=shift, solver=solver, spacing=spacing,
             noise=noise, strength=self._strength(init, mask, strength),
@@ -269,7 +278,10 @@ class TextToImage:
         request = Request(
             prompts=prompts, seeds=seeds, sampling=sampling, negative_prompt=negative_prompt,
             size=size, begin=begin,
-            extras=Extras(followed, read, reading or Reading(), adapted, approximation),
+            extras=Extras(
+                followed, read, reading or Reading(), adapted, approximation, hidiffusion,
+                consistent,
+            ),
         )  # fmt: skip
         way = self._way(tiling, tiled_decode, preview)
         if refiner is not None:
@@ -293,6 +305,10 @@ class TextToImage:
             more["refiner"] = f"{refiner.name} {refiner.model_hash} from {switch:g}"
         if enlarge is not None:
             more["enlarge"] = f"{enlarge.by} x {enlarge.scale:g}, strength {enlarge.strength:g}"
+        if hidiffusion is not None:
+            more["hidiffusion"] = str(hidiffusion)
+        if consistent is not None:
+            more["consistent"] = f"with {prompts[0]!r} {consistent}"
         if tiling is not None:
             more["tiling"] = f"{tiling.tile} cells, {tiling.overlap} shared"
         pictures = [Image.fromarray(picture) for picture in pixels]

@@ -158,7 +158,7 @@ def together(
         seen = x if all(scales[row] == 1 for row in of) else x * _column(scales, of, x)
         times = x.new_tensor([nodes[row].time for row in of])
         asked = [
-            Asked(told[row], name, *shares[row], kept[row])
+            Asked(told[row], name, *shares[row], rows[row].step, kept[row])
             for row, name in zip(of, passes, strict=True)
         ]
         seen = seen.to(networks.dtype)

@@ -12,8 +12,8 @@ from torch.nn.functional import conv2d
 
 from diptych.engine.painting import PaintingEngine
 from diptych.foundation.errors import InvalidValue
-from diptych.models.unet import UNet
-from diptych.models.unet_blocks import Attention, DownBlock
+from diptych.models.unet import UNet, UNetConfig
+from diptych.models.unet_blocks import Attention, DownBlock, Sight
 from diptych.models.unet_looks import (
     SHIFTS,
     OwnLook,
@@ -105,6 +105,17 @@ def test_coarse_is_a_kernel_with_holes(model: TextToImage, size: tuple[int, int]
     assert found.shape == wanted.shape
     assert torch.allclose(found, wanted, rtol=0, atol=1e-5)
     assert torch.equal(block(x, time, words)[0], block(x, time, words, coarse=True)[0])
+
+
+@torch.inference_mode()
+def test_the_first_level_alone_is_coarse():
+    unet = UNet(UNetConfig.tiny(widths=(32, 32, 32), depths=(1, 0, 0), heads=(4, 4, 4)))
+    x, t, words = torch.randn(1, 4, 32, 16), torch.tensor([9.0]), torch.randn(1, 5, 32)
+    seen = {one: one.look(words) for one in unet.attentions()}
+    states = unet.encode(unet.conv_in(x), unet.times(t, None), Sight(seen, OwnLook(), True))
+    assert [one.shape[2] for one in states] == [32, 32, 8, 8, 4, 4]
+    assert unet(x, t, Sight(seen, OwnLook(), True)).shape == x.shape
+    assert torch.equal(unet(x, t, Sight(seen, OwnLook())), unet(x, t, words))
 
 
 def test_neutral_options_change_no_bit(model: TextToImage):

@@ -28,6 +28,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="share of the steps made at the large size (0.6)",
     )  # fmt: skip
     group.add_argument(
+        "--hidiffusion", type=float, metavar="SHARE",
+        help="larger than the model was trained on, in one pass: up to 0.4 of the way",
+    )  # fmt: skip
+    group.add_argument(
         "--extend", metavar="L,T,R,B", help="room around --init to be painted, in pixels"
     )
     group.add_argument(
@@ -44,6 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def canvases_of(args: Namespace) -> dict[str, Any]:
     """What is said of these, as arguments of a call. Raises InvalidValue."""
     from diptych.foundation.errors import InvalidValue
+    from diptych.pipelines.looking import HiDiffusion
     from diptych.pipelines.passes import Enlarge
     from diptych.pipelines.tiles import Tiling
 
@@ -52,6 +57,8 @@ def canvases_of(args: Namespace) -> dict[str, Any]:
         asked["enlarge"] = Enlarge(
             scale=args.enlarge, strength=args.enlarge_strength, by=args.enlarge_by
         )
+    if args.hidiffusion is not None:
+        asked["hidiffusion"] = HiDiffusion(args.hidiffusion)
     for name, cells in (("tiling", args.tile), ("tiled_decode", args.tile_decode)):
         if cells is not None and cells < _LEAST:
             raise InvalidValue(

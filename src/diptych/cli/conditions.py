@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from diptych.pipelines.looking import Consistent
     from diptych.pipelines.painter_front import TextToImage
 
 
@@ -41,6 +42,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     group.add_argument(
         "--word", action="append", default=[], metavar="FILE",
         help="know a word learnt from pictures, called as its file",
+    )  # fmt: skip
+    group.add_argument(
+        "--consistent", metavar="STEP[:LAYER]",
+        help="all prompts show what the first shows, as 4:10 for Stable Diffusion 1",
     )  # fmt: skip
     group.add_argument("--refiner", metavar="MODEL", help="a second model for the last steps")
     group.add_argument(
@@ -76,12 +81,26 @@ def conditions_of(args: Namespace, said: Mapping[str, Any], model: TextToImage) 
     asked["loras"] = [with_strength(text) for text in args.lora]
     if said.get("clip_skip"):
         asked["reading"] = Reading(clip_skip=said["clip_skip"])
+    if args.consistent:
+        asked["consistent"] = consistent_of(args.consistent)
     if args.switch is not None and not args.refiner:
         raise InvalidValue("--switch says when a --refiner takes over.", do="Name one.")
     if args.refiner:
-        asked["refiner"] = TextToImage.load(args.refiner, device=args.device, dtype=args.dtype)
+        kind = said.get("dtype") or None
+        asked["refiner"] = TextToImage.load(args.refiner, device=args.device, dtype=kind)
         asked["switch"] = 0.8 if args.switch is None else args.switch
     return asked
+
+
+def consistent_of(said: str) -> Consistent:
+    """STEP[:LAYER] taken apart. Raises InvalidValue."""
+    from diptych.foundation.errors import InvalidValue
+    from diptych.pipelines.looking import Consistent
+
+    step, colon, layer = said.partition(":")
+    if not step.isdecimal() or (colon and not layer.isdecimal()):
+        raise InvalidValue(f"--consistent {said!r} is no step.", do="Write 4, or 4:10.")
+    return Consistent(int(step), int(layer) if colon else None)
 
 
 def given(said: str, flag: str) -> Given:

@@ -13,7 +13,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.cli import canvases, conditions
+from diptych.cli import canvases, conditions, shortcuts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 _BESIDE = {
     "controls": "control", "image_prompts": "image_prompt", "refiner": "refiner", "loras": "lora",
     "words": "word", "enlarge": "enlarge", "tiling": "tile",
+    "approximations": "approximate", "hidiffusion": "hidiffusion", "consistent": "consistent",
 }  # fmt: skip
 _TAKEN_OVER = (
     "negative_prompt", "seed", "steps", "guidance", "shift", "solver", "spacing", "noise", "model",
-    "strength", "image_guidance", "clip_skip",
+    "strength", "image_guidance", "clip_skip", "dtype",
 )  # fmt: skip
 
 
@@ -54,6 +55,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--strength", type=float, help="share of the steps made from it (0.6)")
     canvases.add_arguments(parser)
     conditions.add_arguments(parser)
+    shortcuts.add_arguments(parser)
     parser.add_argument("--like", metavar="FILE", help="repeat a picture; what is said here wins")
     parser.add_argument("--grid", metavar="FILE", help="write all pictures as one sheet")
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
@@ -134,9 +136,10 @@ def _painted(
     if init is None and args.strength is None:
         said.pop("strength", None)
     model = TextToImage.load(
-        said.get("model") or "scenes-t2i", device=args.device, dtype=args.dtype
+        said.get("model") or "scenes-t2i", device=args.device, dtype=said.get("dtype") or None
     )
     beside = conditions.conditions_of(args, said, model) | canvases.canvases_of(args)
+    beside |= shortcuts.shortcuts_of(args, model)
     with drawing("painting", "step") as report:
         pictures = model(
             prompts,

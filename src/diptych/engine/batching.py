@@ -92,15 +92,17 @@ class Batching:
         rows = max(counts, default=size)
         given = torch.randn((rows, *x.shape[1:]), generator=draw).to(x)
         at = times[:1].expand(rows).clone() * torch.linspace(1, 0.3, rows).to(times)
-        all_asked = [asked[i % size] for i in range(rows)]
-        wanted = [
-            self.networks.ask(given[i : i + size], at[i : i + size], all_asked[i : i + size])
-            for i in range(0, rows, size)
-        ]
+
+        def tried(first: int, last: int) -> Tensor:
+            # What pictures keep is copied: these are trials, of one picture several times.
+            each = [asked[i % size] for i in range(first, last)]
+            each = [one._replace(kept=dict(one.kept)) for one in each]
+            return self.networks.ask(given[first:last], at[first:last], each)
+
+        wanted = [tried(i, i + size) for i in range(0, rows, size)]
         alone = torch.cat(wanted)
         fit = [size]
         for count in counts:
-            said = self.networks.ask(given[:count], at[:count], all_asked[:count])
-            if torch.equal(said, alone[:count]):
+            if torch.equal(tried(0, count), alone[:count]):
                 fit.append(count)
         return tuple(fit)

@@ -31,7 +31,9 @@ class PictureRecipe:
     name what was followed or read, with strength and pixels; `refiner` the model of the last
     steps and when it took over; `enlarge` and `tiling` say how a large picture was made; `loras`
     its adapters with strength and file, `words` those in its prompts that were learnt from
-    pictures."""
+    pictures. `dtype`: what the networks computed in, not said by older pictures;
+    `approximations`: by which the picture is another than the exact one; `hidiffusion` and
+    `consistent`: how it looked at itself, and with which prompt's picture it is alike."""
 
     prompt: str
     negative_prompt: str
@@ -59,6 +61,10 @@ class PictureRecipe:
     tiling: str = ""
     loras: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    dtype: str = ""
+    approximations: tuple[str, ...] = ()
+    hidiffusion: str = ""
+    consistent: str = ""
 
     def parameters(self) -> str:
         """The community's one text for it."""
@@ -70,6 +76,8 @@ class PictureRecipe:
             f"CFG scale: {self.guidance:g}, Seed: {self.seed}, Size: {self.width}x{self.height}, "
             f"Model hash: {self.model_hash}, Model: {self.model}, Version: diptych {self.version}"
         )
+        if self.approximations:
+            lines[-1] += f", Approximations: {'; '.join(self.approximations)}"
         return "\n".join(lines)
 
 

@@ -22,6 +22,7 @@ from diptych.nn.adaptive import (
 )
 from diptych.nn.multihead import FeedForward
 from diptych.nn.positions import grid, rotary_pairs
+from diptych.nn.reuse import FirstBlocks
 
 PATCH = 2  # latent cells a side of a token
 
@@ -89,7 +90,13 @@ class Flux(nn.Module):
         self.proj_out = nn.Linear(width, cells * config.out_channels)
 
     def forward(
-        self, x: Tensor, t: Tensor, context: Tensor, pooled: Tensor, guidance: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor,
+        pooled: Tensor,
+        guidance: Tensor | None = None,
+        reuse: FirstBlocks | None = None,
     ) -> Tensor:
         """x [B, C, H, W], H and W even; t [B] in 0..1 (1: noise); context [B, L, E], padding is
         read too; pooled [B, P]; guidance [B] if and only if the config has it
@@ -101,13 +108,21 @@ class Flux(nn.Module):
         told = None if guidance is None else 1000 * guidance.to(wide)
         c = self.time_text_embed(1000 * t.to(wide), pooled, told)
         turns = self._turns(y.shape[1], rows, columns, h.device)
-        for block in self.transformer_blocks:
-            h, y = block(h, y, c, turns)
-        both = torch.cat([y, h], dim=1)
-        for block in self.single_transformer_blocks:
-            both = block(both, c, turns)
+        first, *others = self.transformer_blocks
+        before = h
+        h, y = first(h, y, c, turns)
+
+        def rest(h: Tensor, y: Tensor, c: Tensor) -> Tensor:
+            for block in others:
+                h, y = block(h, y, c, turns)
+            both = torch.cat([y, h], dim=1)
+            for block in self.single_transformer_blocks:
+                both = block(both, c, turns)
+            return both[:, y.shape[1] :].contiguous()
+
+        h = rest(h, y, c) if reuse is None else reuse.ended(before, h, rest, y, c)
         scale, shift = self.norm_out(c)
-        h = self.proj_out(modulated(both[:, y.shape[1] :].contiguous(), shift, scale))
+        h = self.proj_out(modulated(h, shift, scale))
         return pixel_shuffle(h.mT.unflatten(2, (rows, columns)), PATCH)
 
     def _turns(self, words: int, rows: int, columns: int, device: torch.device) -> Tensor:

@@ -14,6 +14,7 @@ from diptych.nn.attention import attend, join_heads
 from diptych.nn.blocks import MLP, KeysAndValues, RowLinear, SelfAttention, zero_init
 from diptych.nn.norms import RMSNorm, bare_norm
 from diptych.nn.positions import grid, rotary, sine_features
+from diptych.nn.reuse import FirstBlocks
 
 Heads = tuple[Tensor, Tensor, Tensor]
 
@@ -132,10 +133,17 @@ class MMDiT(nn.Module):
             self.layout_head = nn.Linear(width, config.layout_classes)
 
     def forward(
-        self, x: Tensor, t: Tensor, context: Tensor, mask: Tensor, pooled: Tensor
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor,
+        mask: Tensor,
+        pooled: Tensor,
+        reuse: FirstBlocks | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """x [B, C, H, W], t [B] in 0..1 (1: noise), context [B, L, E], mask [B, L] (True: a
-        word), pooled [B, E] -> velocity [B, C, H, W], layout logits [B, N, K] or None"""
+        word), pooled [B, E] -> velocity [B, C, H, W], layout logits [B, N, K] or None, which are
+        also not made where what was computed is used again (`reuse`)"""
         p = self.config.patch_size
         rows, columns = x.shape[2] // p, x.shape[3] // p
         place = grid(rows, columns).to(x.device)
@@ -154,13 +162,30 @@ class MMDiT(nn.Module):
         angles = rotary(place, self.config.head_dim, base=100.0)
         seen = torch.cat([mask.new_ones(len(x), h.shape[1]), mask], dim=1)[:, None, None]
         layout = None
-        for number, block in enumerate(self.blocks, 1):
-            h, y = block(h, y, both, angles, seen)
-            if self.config.layout_classes and number == self.config.layout_after:
-                layout = self.layout_head(self.layout_norm(h))
+        if reuse is not None:
+            h = self._reusing(reuse, h, y, both, angles, seen)
+        else:
+            for number, block in enumerate(self.blocks, 1):
+                h, y = block(h, y, both, angles, seen)
+                if self.config.layout_classes and number == self.config.layout_after:
+                    layout = self.layout_head(self.layout_norm(h))
         shift, scale = self.final_modulation(c)[:, None].chunk(2, dim=-1)
         h = self.patch_out(bare_norm(h) * (1 + scale) + shift)
         return _unpatched(h, p, rows, columns), layout
+
+    def _reusing(
+        self, reuse: FirstBlocks, x: Tensor, y: Tensor, c: tuple[Tensor, Tensor], angles: Tensor,
+        mask: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """The picture's tokens after all blocks, of which only the first may be asked."""
+
+        def rest(h: Tensor, y: Tensor, one: Tensor, other: Tensor, seen: Tensor) -> Tensor:
+            for block in [*self.blocks][1:]:
+                h, y = block(h, y, (one, other), angles, seen)
+            return h
+
+        h, y = self.blocks[0](x, y, c, angles, mask)
+        return reuse.ended(x, h, rest, y, *c, mask)
 
 
 def _patches(x: Tensor, p: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from diptych.models.mmdit import MMDiT, MMDiTConfig
 from diptych.models.text_encoder import TextEncoder, TextEncoderConfig
+from diptych.nn.reuse import FirstBlocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +30,14 @@ class Painter(nn.Module):
         self.text, self.denoiser = TextEncoder(config.text), MMDiT(config.denoiser)
 
     def forward(
-        self, x: Tensor, t: Tensor, tokens: Tensor, mask: Tensor
+        self,
+        x: Tensor,
+        t: Tensor,
+        tokens: Tensor,
+        mask: Tensor,
+        reuse: FirstBlocks | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """x [B, C, H, W], t [B] in 0..1 (1: noise), tokens [B, L] int64, mask [B, L] (True: a
         word) -> velocity [B, C, H, W], layout logits [B, N, K] or None"""
         context, pooled = self.text(tokens, mask)
-        return self.denoiser(x, t, context, mask, pooled)
+        return self.denoiser(x, t, context, mask, pooled, reuse)

@@ -17,6 +17,7 @@ from diptych.nn.multihead import FeedForward, MultiHead
 from diptych.nn.norms import bare_layer_norm
 from diptych.nn.patches import PatchEmbed, from_patches
 from diptych.nn.positions import number_features, timestep_features
+from diptych.nn.reuse import FirstBlocks
 
 _FEATURES = 256
 
@@ -137,7 +138,13 @@ class PixArt(nn.Module):
         self.proj_out = nn.Linear(width, p * p * config.out_channels)
 
     def forward(
-        self, x: Tensor, t: Tensor, context: Tensor, mask: Tensor, size: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor,
+        mask: Tensor,
+        size: Tensor | None = None,
+        reuse: FirstBlocks | None = None,
     ) -> Tensor:
         """x [B, C, H, W], t [B] in 0..1000, context [B, L, E], mask [B, L] bool (True: a word),
         size [B, 2] height and width in pixels -> [B, C', H, W]"""
@@ -145,8 +152,19 @@ class PixArt(nn.Module):
         told, end = self.adaln_single(t, size)
         words, seen = self.caption_projection(context), mask[:, None, None]
         h = self.pos_embed(x)
-        for block in self.transformer_blocks:
-            h = block(h, told, words, seen)
+        first, *others = self.transformer_blocks
+        before, h = h, first(h, told, words, seen)
+
+        def rest(h: Tensor, told: Tensor, words: Tensor, seen: Tensor) -> Tensor:
+            for block in others:
+                h = block(h, told, words, seen)
+            return h
+
+        h = (
+            rest(h, told, words, seen)
+            if reuse is None
+            else reuse.ended(before, h, rest, told, words, seen)
+        )
         shift, scale = (end + self.scale_shift_table).chunk(2, dim=1)
         h = self.proj_out(bare_layer_norm(h) * (1 + scale) + shift)
         return from_patches(h, p, x.shape[2] // p, x.shape[3] // p)

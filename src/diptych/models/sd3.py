@@ -22,6 +22,7 @@ from diptych.nn.adaptive import (
 from diptych.nn.multihead import FeedForward
 from diptych.nn.patches import from_patches
 from diptych.nn.positions import sine_grid
+from diptych.nn.reuse import FirstBlocks
 
 _TRAINED = 64  # patches a side of the first pictures: places are as far apart as there
 
@@ -80,14 +81,29 @@ class SD3(nn.Module):
         self.norm_out = Modulation(width, 2)
         self.proj_out = nn.Linear(width, config.patch_size**2 * config.out_channels)
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor,
+        pooled: Tensor,
+        reuse: FirstBlocks | None = None,
+    ) -> Tensor:
         """x [B, C, H, W], H and W whole patches; t [B] in 0..1000 (1000: noise); context
         [B, L, E], padding is read too; pooled [B, P] -> [B, C, H, W]. Raises InvalidValue for a
         picture that is larger than the places go."""
         h, y = self.pos_embed(x), self.context_embedder(context)
         c = self.time_text_embed(t, pooled)
-        for block in self.transformer_blocks:
-            h, y = block(h, y, c)
+        first, *others = self.transformer_blocks
+        before = h
+        h, y = first(h, y, c)
+
+        def rest(h: Tensor, y: Tensor, c: Tensor) -> Tensor:
+            for block in others:
+                h, y = block(h, y, c)
+            return h
+
+        h = rest(h, y, c) if reuse is None else reuse.ended(before, h, rest, y, c)
         scale, shift = self.norm_out(c)
         h = self.proj_out(modulated(h, shift, scale))
         p = self.config.patch_size

@@ -17,6 +17,7 @@ from diptych.models.unet_blocks import (
     DownBlock,
     LevelShape,
     MidBlock,
+    Sight,
     TimeEmbedding,
     TransformerBlock,
     UpBlock,
@@ -149,8 +150,10 @@ class UNetEncoder(nn.Module):
         """h [B, C, H, W], time [B, T], context [B, L, D] -> h and the state after each step;
         `features`: of a T2I-Adapter, one a level"""
         states = [h]
+        coarse = isinstance(context, Sight) and context.coarse
         for block, feature in zip_longest(self.down_blocks, features[: len(self.down_blocks)]):
-            states += block(states[-1], time, context, feature)
+            states += block(states[-1], time, context, feature, coarse=coarse)
+            coarse = False  # the first level alone
         return states
 
 
@@ -206,4 +209,8 @@ class UNet(UNetEncoder):
             h = h + mid_residual
         for block in self.up_blocks:
             h = block(h, states, time, context)
+        return self.said(h)
+
+    def said(self, h: Tensor) -> Tensor:
+        """The last state [B, C, H, W] -> [B, C', H, W]; it is this call's own"""
         return self.conv_out(silu(self.conv_norm_out(h), inplace=True))

@@ -4,7 +4,7 @@ those of the published folders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,8 +48,19 @@ class Seen(NamedTuple):
     others: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What each attention sees of the `words`, and the rest of how a call looks: `own`, of an
+    attention, h [B, N, C] and its height and width in cells, how pictures look at themselves;
+    `coarse`: whether the first level goes down to a quarter of its sides, not to a half."""
+
+    words: Mapping[nn.Module, Seen]
+    own: Callable[[Attention, Tensor, tuple[int, int]], Tensor]
+    coarse: bool = False
+
+
 # Words [B, L, D], or for each attention that looks at them what it sees.
-Context = Tensor | Mapping[nn.Module, Seen]
+Context = Tensor | Mapping[nn.Module, Seen] | Sight
 
 
 class Attention(nn.Module):
@@ -72,7 +83,7 @@ class Attention(nn.Module):
         """context [B, L, D] -> what is seen of it, the same at every step"""
         return Seen(self.heads_of(self.to_k(context)), self.heads_of(self.to_v(context)))
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | Mapping[nn.Module, Seen]) -> Tensor:
         """x [B, N, C], context [B, L, D] or what is seen of it -> [B, N, C]"""
         q = self.heads_of(self.to_q(x))
         seen = self.look(context) if isinstance(context, Tensor) else context[self]
@@ -120,10 +131,13 @@ class TransformerBlock(nn.Module):
         self.norm2, self.attn2 = nn.LayerNorm(width), Attention(width, heads, shape.context_width)
         self.norm3, self.ff = nn.LayerNorm(width), FeedForward(width)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        """x [B, N, C], context [B, L, D] -> [B, N, C]"""
+    def forward(self, x: Tensor, context: Context, cells: tuple[int, int]) -> Tensor:
+        """x [B, N, C], context [B, L, D], height and width in cells -> [B, N, C]"""
         h = self.norm1(x)
-        x = x + self.attn1(h, h)
+        if isinstance(context, Sight):
+            x, context = x + context.own(self.attn1, h, cells), context.words
+        else:
+            x = x + self.attn1(h, h)
         x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
 
@@ -146,7 +160,7 @@ class SpatialTransformer(nn.Module):
         h = self.norm(x)
         h = self.proj_in(_tokens(h)) if self.linear else _tokens(self.proj_in(h))
         for block in self.transformer_blocks:
-            h = block(h, context)
+            h = block(h, context, (x.shape[2], x.shape[3]))
         h = _cells(self.proj_out(h), x) if self.linear else self.proj_out(_cells(h, x))
         return x + h
 
@@ -162,22 +176,29 @@ class DownBlock(nn.Module):
         self.downsamplers = nn.ModuleList() if last else nn.ModuleList([Downsample(shape.width)])
 
     def forward(
-        self, x: Tensor, time: Tensor, context: Context, feature: Tensor | None = None
-    ) -> list[Tensor]:
+        self, x: Tensor, time: Tensor, context: Context, feature: Tensor | None = None, *,
+        coarse: bool = False,
+    ) -> list[Tensor]:  # fmt: skip
         """x [B, C, H, W], time [B, T], context [B, L, D] -> the state after each step; `feature`
-        (a T2I-Adapter's) is added before the picture gets smaller, without attention after it"""
+        (a T2I-Adapter's) is added before the picture gets smaller, without attention after it;
+        `coarse`: it gets a quarter of its sides"""
         states: list[Tensor] = []
-        for number, resnet in enumerate(self.resnets):
-            x = resnet(x, time)
-            if self.attentions:
-                x = self.attentions[number](x, context)
+        for number in range(len(self.resnets)):
+            x = self.layer(number, x, time, context)
             states.append(x)
         if feature is not None and self.attentions:
             states[-1] = states[-1] + feature
-        states += [down(states[-1]) for down in self.downsamplers]
+        # Of every other cell: the kernel with holes and twice the stride (HiDiffusion, eq. 4).
+        below = states[-1][:, :, ::2, ::2] if coarse else states[-1]
+        states += [down(below) for down in self.downsamplers]
         if feature is not None and not self.attentions:
             states[-1] = states[-1] + feature
         return states
+
+    def layer(self, number: int, x: Tensor, time: Tensor, context: Context) -> Tensor:
+        """A residual block and what is behind it, [B, C, H, W] -> [B, C', H, W]"""
+        x = self.resnets[number](x, time)
+        return self.attentions[number](x, context) if self.attentions else x
 
 
 class MidBlock(nn.Module):
@@ -212,12 +233,21 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor, states: list[Tensor], time: Tensor, context: Context) -> Tensor:
         """x [B, C, H, W], time [B, T], context [B, L, D] -> [B, C', 2 H, 2 W]; takes its states
         off the end of the list, and the size from the next, which may be odd"""
-        for number, resnet in enumerate(self.resnets):
-            x = resnet(torch.cat([x, states.pop()], dim=1), time)
-            if self.attentions:
-                x = self.attentions[number](x, context)
+        x = self.layers(range(len(self.resnets)), x, states, time, context)
         for up in self.upsamplers:
             x = up(x, states[-1].shape[-2:])
+        return x
+
+    def layers(
+        self, numbers: Iterable[int], x: Tensor, states: list[Tensor], time: Tensor,
+        context: Context,
+    ) -> Tensor:  # fmt: skip
+        """Some of its residual blocks with what is behind them, each with the last state, which
+        it takes off"""
+        for number in numbers:
+            x = self.resnets[number](torch.cat([x, states.pop()], dim=1), time)
+            if self.attentions:
+                x = self.attentions[number](x, context)
         return x
 
 

@@ -20,9 +20,11 @@ from diptych.foundation.errors import InvalidValue
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.flux import Flux
 from diptych.models.sd3 import SD3
+from diptych.nn.reuse import FirstBlock, FirstBlocks
 from diptych.pipelines.adapting import plans_for
 from diptych.pipelines.conditioning import ClipEncoder, Encoder, TextCond, TextRecipe, condition
 from diptych.pipelines.painting import Asked, Begin, Networks, Request, in_groups, sides_of
+from diptych.pipelines.reusing import of_its_own, of_kind, said_by_blocks, uncut
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.t5_conditioning import T5Reader
 from diptych.pipelines.text_to_image import latent_of
@@ -36,14 +38,15 @@ CFG, TOLD, NONE = "cfg", "told", "none"
 @dataclass(frozen=True, eq=False)
 class Told:
     """One picture's: the words, what to keep away from, the guidance that the network is told,
-    channels [1, C, h, w] that are given beside the noisy latent, and how adapters change the
-    networks."""
+    channels [1, C, h, w] that are given beside the noisy latent, how adapters change the
+    networks, and what is used again."""
 
     words: TextCond
     against: TextCond
     guidance: float | None = None
     beside: Tensor | None = None
     adapted: RowPlan | None = None
+    reuse: FirstBlock | None = None
 
     def side(self, name: str) -> TextCond:
         """What is told in a pass of guidance."""
@@ -104,7 +107,8 @@ class FlowTransformerNetworks(Networks):
         return noise * node.sigma
 
     def tell(self, request: Request) -> list[Told]:
-        request.extras.only("reading", "loras")
+        request.extras.only("reading", "loras", "approximation")
+        reuse = of_kind(request.extras.approximation, FirstBlock)
         reading = request.extras.reading
         if self.guided != CFG and request.negative_prompt:
             raise InvalidValue(
@@ -127,7 +131,7 @@ class FlowTransformerNetworks(Networks):
                         "what follows would be lost.",
                         do="Shorten it.",
                     )
-            told.append(Told(words, against, guidance, beside, plan))
+            told.append(Told(words, against, guidance, beside, plan, reuse))
         return told
 
     def components(self) -> dict[str, nn.Module]:
@@ -166,9 +170,10 @@ class FlowTransformerNetworks(Networks):
 
     def key(self, one: Asked) -> Hashable:
         """Long prompts have more tokens, and no row is padded."""
-        return one.told.side(one.name).sequence.shape[1]
+        return one.told.side(one.name).sequence.shape[1], of_its_own(one.told, one.told.reuse)
 
     def part(self, told: Told, top: int, left: int, height: int, width: int) -> Told:
+        uncut(told.reuse)
         if height % PATCH or width % PATCH:
             raise InvalidValue(
                 f"Windows of {width} x {height} cells part a token of this model.",
@@ -191,8 +196,12 @@ class FlowTransformerNetworks(Networks):
         given = torch.cat([x, torch.cat(beside)], dim=1) if beside else x
         guidance = [one.told.guidance for one in asked if one.told.guidance is not None]
         more = [times.new_tensor(guidance)] if guidance else []
+
+        def ask(reuse: FirstBlocks | None) -> Tensor:
+            return self.transformer(given, times, context, pooled, *more, reuse=reuse)
+
         with applied([one.told.adapted for one in asked]):
-            return self.transformer(given, times, context, pooled, *more)
+            return said_by_blocks(ask, asked, asked[0].told.reuse)
 
     def encode(self, image: Tensor) -> Tensor:
         return self.vae.encode(image)

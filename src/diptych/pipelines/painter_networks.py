@@ -15,16 +15,19 @@ from diptych.diffusion.paths import Node
 from diptych.foundation.errors import InvalidValue
 from diptych.models.autoencoder_kl import AutoencoderKL
 from diptych.models.painter import Painter
-from diptych.pipelines.painting import Asked, Networks, Request
+from diptych.nn.reuse import FirstBlock, FirstBlocks
+from diptych.pipelines.painting import Asked, Networks, Request, in_groups
+from diptych.pipelines.reusing import of_its_own, of_kind, said_by_blocks, uncut
 from diptych.pipelines.sampling import Sampling
 from diptych.text.word_tokenizer import WordTokenizer
 
 
 class Words(NamedTuple):
-    """Tokens [1, L] of a prompt, and of what to keep away from."""
+    """Tokens [1, L] of a prompt, and of what to keep away from, and what is used again."""
 
     tokens: Tensor
     against: Tensor
+    reuse: FirstBlock | None = None
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,10 @@ class TextToImageNetworks(Networks):
         return ""
 
     def tell(self, request: Request) -> list[Words]:
-        request.extras.only()
+        request.extras.only("approximation")
+        reuse = of_kind(request.extras.approximation, FirstBlock)
         against = self._tokens(request.negative_prompt)
-        return [Words(self._tokens(prompt), against) for prompt in request.prompts]
+        return [Words(self._tokens(prompt), against, reuse) for prompt in request.prompts]
 
     def _tokens(self, text: str) -> Tensor:
         # One length for all requests: a row's bits must not depend on its neighbours' words.
@@ -82,15 +86,23 @@ class TextToImageNetworks(Networks):
         return noise
 
     def key(self, one: Asked) -> Hashable:
-        return ()  # one length for all
+        return of_its_own(one.told, one.told.reuse)  # one length for all
 
     def part(self, told: Words, top: int, left: int, height: int, width: int) -> Words:
+        uncut(told.reuse)
         return told
 
     def ask(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
+        return in_groups(self.key, self._answer, x, times, asked)
+
+    def _answer(self, x: Tensor, times: Tensor, asked: Sequence[Asked]) -> Tensor:
         said = [one.told.tokens if one.name == "conditional" else one.told.against for one in asked]
         tokens = torch.cat(said)
-        return self.painter(x, times, tokens, tokens != self.tokenizer.pad)[0]
+
+        def ask(reuse: FirstBlocks | None) -> Tensor:
+            return self.painter(x, times, tokens, tokens != self.tokenizer.pad, reuse)[0]
+
+        return said_by_blocks(ask, asked, asked[0].told.reuse)
 
     def encode(self, image: Tensor) -> Tensor:
         return self.autoencoder.encode(image)

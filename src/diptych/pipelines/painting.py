@@ -17,7 +17,9 @@ from diptych.diffusion.guidance import Guidance
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.paths import Node
 from diptych.foundation.errors import InvalidValue
+from diptych.nn.reuse import Approximation
 from diptych.pipelines.conditioning import Reading
+from diptych.pipelines.looking import Consistent, HiDiffusion
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.steering import Control, ImagePrompt
 
@@ -38,12 +40,17 @@ class Begin:
 @dataclass(frozen=True, eq=False)
 class Extras:
     """What pictures are made of besides words, one for all of a call, but for `loras`: the
-    adapters of each picture, empty for none at all."""
+    adapters of each picture, empty for none at all. `approximation`: by which they are painted
+    faster, and are others. `large` and `consistent`: how they look at themselves and at one
+    another."""
 
     controls: tuple[Control, ...] = ()
     image_prompts: tuple[ImagePrompt, ...] = ()
     reading: Reading = field(default_factory=Reading)
     loras: tuple[Weighted, ...] = ()
+    approximation: Approximation | None = None
+    large: HiDiffusion | None = None
+    consistent: Consistent | None = None
 
     def only(self, *taken: str) -> None:
         """Raises InvalidValue for what is given and not among the names that a model takes."""
@@ -68,13 +75,17 @@ class Request:
 
 
 class Asked(NamedTuple):
-    """One evaluation of the network: what it is `told`, for which pass of guidance, and the shares
-    of the way that have `gone` before its step and `then`, 0 at noise."""
+    """One evaluation of the network: what it is `told`, for which pass of guidance, the shares of
+    the way that have `gone` before its step and `then`, 0 at noise, its `number`, and what a
+    picture has `kept` for it of the step before, by pass: the network takes it from there and puts
+    there what the next step is given."""
 
     told: Any
     name: str
     gone: float
     then: float
+    number: int
+    kept: dict[str, Any]
 
 
 def in_groups(

@@ -20,6 +20,8 @@ from diptych.foundation.errors import InvalidValue
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.unet import UNet
 from diptych.models.unet_blocks import Attention, Seen
+from diptych.models.unet_reuse import Given
+from diptych.nn.reuse import DeepCache
 from diptych.pipelines.adapting import plans_for
 from diptych.pipelines.conditioning import (
     ClipEncoder,
@@ -29,7 +31,9 @@ from diptych.pipelines.conditioning import (
     size_numbers,
     size_vector,
 )
+from diptych.pipelines.looking import PLAIN, Own, look_of, owns, sight
 from diptych.pipelines.painting import Asked, Begin, Networks, Request, in_groups, sides_of
+from diptych.pipelines.reusing import deep_of, of_kind, said_by_unet, uncut
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.steering import Added, Looks, Seeing, Steer, added, looks, steers
 from diptych.pipelines.text_to_image import latent_of
@@ -53,13 +57,16 @@ class Side(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Told:
     """One picture's: the words, what to keep away from, channels [1, C, h, w] that are given
-    beside the noisy latent, or None, what is followed, and how adapters change the networks."""
+    beside the noisy latent, or None, what is followed, how adapters change the networks, what is
+    used again, and how it looks at itself."""
 
     words: Side
     against: Side
     beside: Tensor | None = None
     steers: tuple[Steer, ...] = ()
     adapted: RowPlan | None = None
+    reuse: DeepCache | None = None
+    own: Own = PLAIN
 
     def side(self, name: str) -> Side:
         return self.words if name == "conditional" else self.against
@@ -144,13 +151,36 @@ class StableDiffusionNetworks(Networks):
         pictures = looks(self.unet, extras.image_prompts)
         against = request.negative_prompt or None
         told: list[Told] = []
+        reuse = self._reuse(request)
         plans = plans_for(self.components(), extras.loras, len(request.prompts))
-        for prompt, plan in zip(request.prompts, plans, strict=True):
+        owned = self._owned(request, size)
+        for prompt, plan, own in zip(request.prompts, plans, owned, strict=True):
             with applied([plan]):
                 pair = condition(self.encoders, self.recipe, prompt, against, extras.reading)
                 sides = [self._side(pair[k], size, pictures[k], k) for k in (0, 1)]
-            told.append(Told(sides[0], sides[1], beside, follows, plan))
+            told.append(Told(sides[0], sides[1], beside, follows, plan, reuse, own))
         return told
+
+    def _owned(self, request: Request, size: tuple[int, int]) -> list[Own]:
+        """Raises InvalidValue for what does not go with looking otherwise."""
+        extras, factor = request.extras, self.vae.factor
+        if extras.large is not None and extras.controls:
+            raise InvalidValue("HiDiffusion goes without controls.", do="Leave one out.")
+        cells = size[1] // factor, size[0] // factor
+        return owns(self.unet, extras.large, extras.consistent, len(request.prompts), cells)
+
+    def _reuse(self, request: Request) -> DeepCache | None:
+        """Raises InvalidValue for what does not go with it."""
+        extras = request.extras
+        reuse: DeepCache | None = of_kind(extras.approximation, DeepCache)
+        if reuse is not None and extras.controls:
+            raise InvalidValue("DeepCache goes without controls.", do="Leave one out.")
+        if reuse is not None and reuse.layers > self.unet.config.blocks + 1:
+            raise InvalidValue(
+                f"{reuse.layers} layers are more than the last level of this network has.",
+                do=f"Choose 1 to {self.unet.config.blocks + 1}.",
+            )
+        return reuse
 
     def components(self) -> dict[str, nn.Module]:
         encoders = {one.component: one.network for one in self.encoders.values()}
@@ -199,9 +229,14 @@ class StableDiffusionNetworks(Networks):
         seen = next(iter(side.seen.values()))
         pictures = tuple(other[0].shape[2] for other in seen.others)
         follows = tuple((id(s.control.network), s.control.guess) for s in active(one))
-        return side.sequence.shape[1], pictures, follows
+        told = one.told
+        apart = deep_of(one, told.reuse), look_of(told.own, one.gone, one.number)
+        return side.sequence.shape[1], pictures, follows, *apart
 
     def part(self, told: Told, top: int, left: int, height: int, width: int) -> Told:
+        uncut(told.reuse)
+        if told.own.large is not None:
+            raise InvalidValue("HiDiffusion paints a picture whole.", do="Leave the tiles out.")
         if told.beside is None:
             beside = None
         else:
@@ -217,14 +252,20 @@ class StableDiffusionNetworks(Networks):
         sides = [one.told.side(one.name) for one in asked]
         beside = [one.told.shown(one.name) for one in asked if one.told.beside is not None]
         given = torch.cat([x, torch.cat(beside)], dim=1) if beside else x
-        seen = {one: joined([side.seen[one] for side in sides]) for one in sides[0].seen}
+        words = {one: joined([side.seen[one] for side in sides]) for one in sides[0].seen}
+        first, owned = asked[0], [one.told.own for one in asked]
+        look = look_of(first.told.own, first.gone, first.number)
+        seen = sight(self.unet, words, look, [one.name for one in asked], owned)
         vectors = [side.vector for side in sides if side.vector is not None]
         vector = torch.cat(vectors) if vectors else None
         rows, more = [active(one) for one in asked], Added()
         if rows[0]:
             context = torch.cat([side.sequence for side in sides])
             more = added(Seeing(x, times, context, vector), rows)
+        reuse = asked[0].told.reuse
         with applied([one.told.adapted for one in asked]):
+            if reuse is not None:
+                return said_by_unet(self.unet, Given(given, times, seen, vector), asked, reuse)
             return self.unet(given, times, seen, vector, more.down, more.middle, more.features)
 
     def encode(self, image: Tensor) -> Tensor:

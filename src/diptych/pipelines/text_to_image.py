@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,9 @@ class Held(NamedTuple):
 class PaintState:
     """A batch of pictures on its way: latents [B, C, h, w] float32, whatever the networks compute
     in. `told`: what the network is told of each. `momentum`: what APG keeps. `step` counts
-    evaluations. `x0`: what the pictures were held to be in the last of them, where it is kept."""
+    evaluations. `x0`: what the pictures were held to be in the last of them, where it is kept.
+    `kept`: what the network has of each picture for the next evaluation, by pass of guidance,
+    empty before the first and where nothing is used again."""
 
     solving: kernel.State
     told: tuple[Any, ...]
@@ -50,6 +53,7 @@ class PaintState:
     held: Held | None = None
     step: int = 0
     x0: Tensor | None = None
+    kept: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def done(self) -> bool:
@@ -147,11 +151,16 @@ def together(
     told = [one for state in states for one in state.told]
     scales = [float(row.table.scale[row.step]) for row in rows]
     shares = [(r.step / len(r.table), (r.step + 1) / len(r.table)) for r in rows]
+    # This step's own copies, which the network writes to.
+    kept = [dict(one) for state in states for one in state.kept or [{}] * len(state.seeds)]
 
     def ask(x: Tensor, of: list[int], passes: list[str]) -> Tensor:
         seen = x if all(scales[row] == 1 for row in of) else x * _column(scales, of, x)
         times = x.new_tensor([nodes[row].time for row in of])
-        asked = [Asked(told[row], name, *shares[row]) for row, name in zip(of, passes, strict=True)]
+        asked = [
+            Asked(told[row], name, *shares[row], rows[row].step, kept[row])
+            for row, name in zip(of, passes, strict=True)
+        ]
         seen = seen.to(networks.dtype)
         if call is None:
             return networks.ask(seen, times, asked)
@@ -164,7 +173,7 @@ def together(
     places = [state.table.rows[state.step] for state in (states if alone else rows)]
     by = kernel.coefficients(np.stack(places), solving.x)
     moved = kernel.step(solving, said, by, _fresh(states))
-    parted = _parted(states, moved, momentum)
+    parted = _parted(states, moved, momentum, kept)
     if not keeps:
         return parted
     pairs = [to_x0(networks.prediction, node) for node in nodes]
@@ -202,10 +211,13 @@ def _fresh(states: Sequence[PaintState]) -> Tensor | None:
 
 
 def _parted(
-    states: Sequence[PaintState], moved: kernel.State, momentum: Tensor | None
+    states: Sequence[PaintState],
+    moved: kernel.State,
+    momentum: Tensor | None,
+    every: Sequence[Mapping[str, Any]],
 ) -> list[PaintState]:
     """Every request's own rows again, with what it holds put back."""
-    counts = [len(state.seeds) for state in states]
+    counts, rest = [len(state.seeds) for state in states], iter(every)
     base, x = moved.base.split(counts), moved.x.split(counts)
     stored = list(zip(*(slot.split(counts) for slot in moved.stored), strict=True))
     kept = [None] * len(states) if momentum is None else momentum.split(counts)
@@ -216,7 +228,10 @@ def _parted(
             known, mask, first = state.held
             after = [state.table.after[state.step]] * counts[k]
             solving = held(solving, known, mask, first, after)
-        parted.append(replace(state, solving=solving, momentum=kept[k], step=state.step + 1))
+        own = tuple(islice(rest, counts[k]))
+        parted.append(
+            replace(state, solving=solving, momentum=kept[k], step=state.step + 1, kept=own)
+        )
     return parted
 
 

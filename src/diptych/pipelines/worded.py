@@ -20,7 +20,9 @@ from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.lumina2 import Lumina2
 from diptych.models.lumina_next import LuminaNext
 from diptych.models.pixart import PixArt
+from diptych.nn.reuse import FirstBlock, FirstBlocks
 from diptych.pipelines.painting import Asked, Networks, Request, in_groups, sides_of
+from diptych.pipelines.reusing import of_its_own, of_kind, said_by_blocks, uncut
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.unpadded import Manner, Reader, read
 
@@ -29,42 +31,48 @@ _GUIDED = 3  # channels of a latent that Lumina-Next guides
 
 
 class Told(NamedTuple):
-    """One picture's: words [1, L, D], those to keep away from, height and width [1, 2]."""
+    """One picture's: words [1, L, D], those to keep away from, height and width [1, 2], and what
+    is used again."""
 
     words: Tensor
     against: Tensor
     size: Tensor
+    reuse: FirstBlock | None = None
 
     def side(self, name: str) -> Tensor:
         return self.words if name == "conditional" else self.against
 
 
-# Of a network, x [B, C, h, w], times [B], words [B, L, D], their mask [B, L] and sizes [B, 2].
-Answer = Callable[[Any, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+# Of a network, x [B, C, h, w], times [B], words [B, L, D], their mask [B, L], sizes [B, 2] and
+# what is used again, for those ways that know how.
+Answer = Callable[[Any, Tensor, Tensor, Tensor, Tensor, Tensor, FirstBlocks | None], Tensor]
 
 
 def _with_size(
-    network: PixArt, x: Tensor, t: Tensor, words: Tensor, mask: Tensor, size: Tensor
-) -> Tensor:
-    return network(x, t, words, mask, size if network.config.sizes else None)
+    network: PixArt, x: Tensor, t: Tensor, words: Tensor, mask: Tensor, size: Tensor,
+    reuse: FirstBlocks | None,
+) -> Tensor:  # fmt: skip
+    return network(x, t, words, mask, size if network.config.sizes else None, reuse)
 
 
 def _plain(
-    network: Lumina2 | LuminaNext, x: Tensor, t: Tensor, words: Tensor, mask: Tensor, size: Tensor
-) -> Tensor:
+    network: Lumina2 | LuminaNext, x: Tensor, t: Tensor, words: Tensor, mask: Tensor, size: Tensor,
+    reuse: FirstBlocks | None,
+) -> Tensor:  # fmt: skip
     return network(x, t, words, mask)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """`share`: of the steps, from noise on, that are guided; `matched` and `channels`: see
-    `Guidance`."""
+    `Guidance`. `approximation`: the kind that the answer knows."""
 
     manner: Manner
     answer: Answer
     share: float = 1.0
     matched: bool = False
     channels: int | None = None
+    approximation: type | None = None
 
 
 _SYSTEM = (
@@ -72,8 +80,12 @@ _SYSTEM = (
     "image-text alignment based on textual prompts or user prompts. <Prompt Start> "
 )
 WAYS: dict[str, Way] = {
-    "pixart-alpha": Way(manner=Manner(length=120, lower=True), answer=_with_size),
-    "pixart-sigma": Way(manner=Manner(length=300, lower=True), answer=_with_size),
+    "pixart-alpha": Way(
+        manner=Manner(length=120, lower=True), answer=_with_size, approximation=FirstBlock
+    ),
+    "pixart-sigma": Way(
+        manner=Manner(length=300, lower=True), answer=_with_size, approximation=FirstBlock
+    ),
     "lumina-next": Way(
         manner=Manner(length=256, lower=True), answer=_plain, channels=_GUIDED
     ),
@@ -117,7 +129,8 @@ class WordedNetworks(Networks):
         return self.vae.config.latent_channels, sides[1] // factor, sides[0] // factor
 
     def tell(self, request: Request) -> list[Told]:
-        request.extras.only("reading")
+        request.extras.only("reading", "approximation")
+        reuse = of_kind(request.extras.approximation, self.way.approximation)
         reading, manner = request.extras.reading, self.way.manner
         own = self.size
         sides = [float(request.size[1] or own[1]), float(request.size[0] or own[0])]
@@ -128,6 +141,7 @@ class WordedNetworks(Networks):
                 read(self.reader, manner, prompt, reading).to(self.dtype),
                 against.to(self.dtype),
                 size,
+                reuse,
             )
             for prompt in request.prompts
         ]
@@ -158,9 +172,10 @@ class WordedNetworks(Networks):
 
     def key(self, one: Asked) -> Hashable:
         """As many tokens: no row is padded."""
-        return one.told.side(one.name).shape[1]
+        return one.told.side(one.name).shape[1], of_its_own(one.told, one.told.reuse)
 
     def part(self, told: Told, top: int, left: int, height: int, width: int) -> Told:
+        uncut(told.reuse)
         patch = self.transformer.config.patch_size
         if height % patch or width % patch:
             raise InvalidValue(
@@ -177,7 +192,11 @@ class WordedNetworks(Networks):
         context = torch.cat([one.told.side(one.name) for one in asked])
         mask = context.new_ones(context.shape[:2], dtype=torch.bool)
         size = torch.cat([one.told.size for one in asked])
-        said = self.way.answer(self.transformer, x, times, context, mask, size)
+
+        def ask(reuse: FirstBlocks | None) -> Tensor:
+            return self.way.answer(self.transformer, x, times, context, mask, size, reuse)
+
+        said = said_by_blocks(ask, asked, asked[0].told.reuse)
         # Of more channels than the latent has, the rest is a variance, or nothing.
         return self.preset.sign * said[:, : x.shape[1]]
 

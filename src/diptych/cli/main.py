@@ -23,6 +23,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "caption": ("diptych.cli.caption", "say what is in pictures"),
     "ask": ("diptych.cli.ask", "ask a question about a picture"),
     "read": ("diptych.cli.read", "read what is written in pictures"),
+    "classify": ("diptych.cli.classify", "say which of some labels a picture fits"),
+    "embed": ("diptych.cli.embed", "make vectors of pictures and texts, for search"),
     "models": ("diptych.cli.models", "list models, networks and recipes, or tell about one"),
     "train": ("diptych.cli.train", "train a model by a recipe, or go on where it stopped"),
     "eval": ("diptych.cli.eval", "score models on what they were never trained on"),

@@ -9,12 +9,15 @@ from collections.abc import Sequence
 MANY = 64  # pictures in one pass
 
 
-def add_model_arguments(parser: ArgumentParser) -> None:
-    """`--model`, `--device`, `--dtype` and `--json`."""
-    parser.add_argument("--model", default="scenes-i2t", help="a name, folder or hub id")
+def add_model_arguments(
+    parser: ArgumentParser, default: str = "scenes-i2t", *, as_json: bool = True
+) -> None:
+    """`--model`, `--device`, `--dtype`, and `--json` where answers are printed."""
+    parser.add_argument("--model", default=default, help=f"a name, folder or hub id ({default})")
     parser.add_argument("--device", help="cuda, mps or cpu (the best there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (what fits the device)")
-    parser.add_argument("--json", action="store_true", help="print JSON with scores")
+    if as_json:
+        parser.add_argument("--json", action="store_true", help="print JSON with scores")
 
 
 def respond_to_files(

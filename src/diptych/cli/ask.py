@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 
-from diptych.cli.reading import add_model_arguments, decoding_of, loaded
+from diptych.cli.reading import add_reader_arguments, decoding_of, loaded
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--choose", action="append", metavar="ANSWER", help="one of the answers to choose from"
     )
-    add_model_arguments(parser)
+    add_reader_arguments(parser)
 
 
 def run(args: Namespace) -> int:

@@ -11,14 +11,14 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diptych.cli.reading import add_model_arguments, respond_to_files, respond_to_folder
+from diptych.cli.reading import add_reader_arguments, respond_to_files, respond_to_folder
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("pictures", nargs="+", metavar="FILE", help="a picture, or one folder")
     parser.add_argument("--detailed", action="store_true", help="everything, with its place")
     parser.add_argument("-o", "--output", metavar="FILE", help="of a folder (captions.jsonl)")
-    add_model_arguments(parser)
+    add_reader_arguments(parser)
 
 
 def run(args: Namespace) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from diptych.cli.reading import add_model_arguments, decoding_of, loaded
+from diptych.cli.reading import add_reader_arguments, decoding_of, loaded
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--max-visual-tokens", type=int, default=1280, metavar="N", help="of a picture (1280)"
     )
-    add_model_arguments(parser)
+    add_reader_arguments(parser)
 
 
 def run(args: Namespace) -> int:

@@ -10,7 +10,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diptych.cli.reading import add_model_arguments, decoding_of, loaded
+from diptych.cli.reading import add_reader_arguments, decoding_of, loaded
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--schema", required=True, metavar="FILE", help="a JSON schema, or a file of one"
     )
     parser.add_argument("--question", metavar="TEXT", help="what is asked (for JSON of it)")
-    add_model_arguments(parser)
+    add_reader_arguments(parser)
 
 
 def run(args: Namespace) -> int:

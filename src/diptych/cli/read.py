@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from diptych.cli.reading import add_model_arguments, respond_to_files
+from diptych.cli.reading import add_reader_arguments, respond_to_files
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("pictures", nargs="+", metavar="FILE", help="PNG, JPEG, WebP or GIF")
-    add_model_arguments(parser)
+    add_reader_arguments(parser)
 
 
 def run(args: Namespace) -> int:

@@ -15,12 +15,20 @@ if TYPE_CHECKING:
 MANY = 64  # pictures in one pass
 
 
-def add_model_arguments(parser: ArgumentParser) -> None:
-    """`--model`, `--device`, `--dtype`, `--json`, and how words are chosen."""
-    parser.add_argument("--model", default="scenes-i2t", help="a name, folder or hub id")
+def add_model_arguments(
+    parser: ArgumentParser, default: str = "scenes-i2t", *, as_json: bool = True
+) -> None:
+    """`--model`, `--device`, `--dtype`, and `--json` where answers are printed."""
+    parser.add_argument("--model", default=default, help=f"a name, folder or hub id ({default})")
     parser.add_argument("--device", help="cuda, mps or cpu (the best there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (what fits the device)")
-    parser.add_argument("--json", action="store_true", help="print JSON with scores")
+    if as_json:
+        parser.add_argument("--json", action="store_true", help="print JSON with scores")
+
+
+def add_reader_arguments(parser: ArgumentParser) -> None:
+    """The same, and how words are chosen."""
+    add_model_arguments(parser)
     words = parser.add_argument_group("how words are chosen")
     words.add_argument("--max-tokens", type=int, metavar="N", help="of an answer (256)")
     words.add_argument("--temperature", type=float, metavar="T", help="draw; 0 takes the likeliest")

@@ -62,7 +62,7 @@ class VisionTowerConfig:
     pooling: Pooling = "class"
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
+        if self.heads < 1 or self.width % self.heads:
             raise InvalidValue(
                 f"A width of {self.width} has no {self.heads} equal heads.",
                 do=f"{gcd(self.width, self.heads)} divides it.",

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from diptych.foundation.errors import InvalidValue
+from diptych.imaging.pictures import to_square
 from diptych.models.dual_encoder import DualEncoderNetwork
 from diptych.text.word_tokenizer import WordTokenizer
 
@@ -22,6 +24,8 @@ class EmbeddingNetworks:
 
     encoder: DualEncoderNetwork
     tokenizer: WordTokenizer
+    # What a label is put into by default: its captions name things and nothing else.
+    template: str = "{}"
 
     @property
     def image_size(self) -> int:
@@ -32,6 +36,22 @@ class EmbeddingNetworks:
     def width(self) -> int:
         """Numbers in a vector."""
         return self.encoder.config.width
+
+    def embed_pictures(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
+        """Pictures of any size, squeezed into the model's -> [N, D] of unit length"""
+        return embed_pictures(self, [to_square(one, self.image_size) for one in pictures])
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As `embed_texts`."""
+        return embed_texts(self, texts)
+
+    @torch.inference_mode()
+    def shares(
+        self, pictures: NDArray[np.float32], texts: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """unit vectors [N, D] and [M, D] -> [N, M]: each text's share among all, 0..1"""
+        scale = self.encoder.scale.float().cpu()
+        return (scale * torch.from_numpy(pictures @ texts.T)).softmax(dim=1).numpy()
 
 
 @torch.inference_mode()

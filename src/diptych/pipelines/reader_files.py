@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from diptych.checkpoints.account import LoadReport
-from diptych.checkpoints.families.preprocessor import Tower, inputs_of_json
+from diptych.checkpoints.families.preprocessor import Tower, inputs_of_json, preprocessor_in
 from diptych.checkpoints.folder import read_json
 from diptych.checkpoints.load import found_in, load
 from diptych.foundation.errors import NotFound, Unreadable
@@ -65,14 +65,10 @@ _POOLED = {"llava_onevision": 9}
 
 
 def _preprocessor(path: Path) -> dict[str, object]:
-    """Folders of today hold it within another file."""
-    if (path / "preprocessor_config.json").is_file():
-        return read_json(path / "preprocessor_config.json")
-    if (path / "processor_config.json").is_file():
-        inner = read_json(path / "processor_config.json").get("image_processor")
-        if isinstance(inner, dict):
-            return inner
-    raise NotFound(
-        f"There is no preprocessor_config.json in {str(path)!r}.",
-        do="Copy it from where the model came from: it says how pictures are seen.",
-    )
+    said = preprocessor_in(path)
+    if said is None:
+        raise NotFound(
+            f"There is no preprocessor_config.json in {str(path)!r}.",
+            do="Copy it from where the model came from: it says how pictures are seen.",
+        )
+    return said

@@ -16,6 +16,7 @@ from diptych.checkpoints.families.sd_unet import (
     config_taken,
     encoder_pairs,
 )
+from diptych.checkpoints.families.vision import heads_of
 from diptych.checkpoints.header import Header
 from diptych.checkpoints.layout import Kind, Known, Layout, no_rules
 from diptych.checkpoints.rules import Rule
@@ -216,7 +217,7 @@ def _vision_of_header(header: Header) -> Known:
         patch=patch,
         width=width,
         depth=len({n.split(".")[2] for n in short if n.startswith("encoder.layers.")}),
-        heads=width // {1280: 80, 1664: 104}.get(width, 64),
+        heads=heads_of(width),
         hidden=short["encoder.layers.0.mlp.fc1.weight"][0],
         activation=activation,
         projection=projection,

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from diptych.checkpoints.families.config_json import PublishedConfig
+from diptych.checkpoints.folder import read_json
 from diptych.foundation.errors import Unreadable
 from diptych.imaging.clip_pictures import DEVIATION, MEAN
 from diptych.imaging.pixels import Filter, Preprocess, Three, mean_color
@@ -80,6 +82,50 @@ def inputs_of_json(
             pixels = replace(pixels, background=mean_color(pixels.mean))
     said.end()
     return PictureInputs(spec=spec, pixels=pixels)
+
+
+def preprocessor_in(folder: Path) -> dict[str, Any] | None:
+    """What a folder says of pictures: in a file of its own, or, in newer ones, within another."""
+    if (folder / "preprocessor_config.json").is_file():
+        return read_json(folder / "preprocessor_config.json")
+    if (folder / "processor_config.json").is_file():
+        inner = read_json(folder / "processor_config.json").get("image_processor")
+        if isinstance(inner, dict):
+            return inner
+    return None
+
+
+def square_in(folder: Path, usual: PictureInputs) -> PictureInputs:
+    """For a tower that sees one square: as a folder says, OpenCLIP's too, or as usual. Raises
+    Unreadable for what is not built here, by name."""
+    said = preprocessor_in(folder)
+    if said is not None:
+        return inputs_of_json(said, Tower(1, 1))
+    if (folder / "open_clip_config.json").is_file():
+        return _of_openclip(read_json(folder / "open_clip_config.json"), usual)
+    return usual
+
+
+def _of_openclip(content: Mapping[str, Any], usual: PictureInputs) -> PictureInputs:
+    said = PublishedConfig(content.get("preprocess_cfg") or {}, "OpenCLIP's pictures")
+    said.only("mode", "RGB")
+    said.only("interpolation", "bicubic")
+    said.only("fill_color", 0)
+    said.take("size")  # the tower's
+    assert isinstance(usual.spec, FixedSpec)
+    mode = said.take("resize_mode", "squash" if usual.spec.shortest is None else "shortest")
+    if mode not in ("shortest", "squash"):
+        raise Unreadable(f"OpenCLIP's pictures with resize_mode = {mode!r} are not built here.")
+    mean, deviation = said.take("mean", usual.pixels.mean), said.take("std", usual.pixels.deviation)
+    said.end()
+    pixels = replace(usual.pixels, mean=_three(mean), deviation=_three(deviation))
+    return PictureInputs(spec=square(usual.spec.width, cuts=mode == "shortest"), pixels=pixels)
+
+
+def square(side: int, *, cuts: bool) -> FixedSpec:
+    """One square, cut from the middle or squeezed."""
+    fit: dict[str, Any] = {"fit": "middle", "shortest": side} if cuts else {}
+    return FixedSpec(width=side, height=side, rows=1, columns=1, **fit)
 
 
 def _short(written: str) -> str:

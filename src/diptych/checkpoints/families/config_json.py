@@ -28,14 +28,16 @@ class PublishedConfig:
 
     def end(self, harmless: frozenset[str] = frozenset()) -> None:
         """Refuse keys that are set and were neither taken nor are `harmless`."""
+        unset = (None, False, "", {}, [])
         for key, value in self._left.items():
-            if key not in harmless and not key.startswith("_") and value not in (None, False, ""):
+            if key not in harmless and not key.startswith("_") and value not in unset:
                 raise Unreadable(f"{self._what} has {key} = {value!r}, which is not known here.")
 
 
 # What transformers writes beside a network's shape: of itself, of training and of generation.
 OF_LIBRARY = frozenset({
-    "architectures", "attention_probs_dropout_prob", "bos_token_id", "chunk_size_feed_forward",
+    "architectures", "attention_probs_dropout_prob", "auto_map", "bos_token_id",
+    "chunk_size_feed_forward",
     "decoder_start_token_id", "diversity_penalty", "drop_path_rate", "dropout", "dtype",
     "encoder_no_repeat_ngram_size", "encoder_stride", "eos_token_id", "finetuning_task",
     "hidden_dropout_prob", "id2label", "initializer_factor", "initializer_range", "label2id",
@@ -43,7 +45,7 @@ OF_LIBRARY = frozenset({
     "num_beam_groups", "num_beams", "num_return_sequences", "pad_token_id", "problem_type",
     "projection_dropout", "repetition_penalty", "return_dict", "sep_token_id", "temperature",
     "tie_encoder_decoder", "tie_word_embeddings", "top_k", "top_p", "torch_dtype",
-    "transformers_version", "typical_p", "use_cache",
+    "transformers_version", "typical_p", "use_bfloat16", "use_cache",
 })  # fmt: skip
 
 

@@ -132,10 +132,13 @@ _TOWERS: dict[str, Callable[[PublishedConfig], VisionTowerConfig]] = {
     "clip_vision_model": clip_tower,
     "dinov2": partial(_dino, registers=0),
     "dinov2_with_registers": partial(_dino, registers=4),
+    # The older word for a part is that of the whole.
+    "idefics3": _fractional,
     "idefics3_vision": _fractional,
     "intern_vit_6b": _internvit,
     "internvl_vision": _internvit,
     "siglip_vision_model": siglip_tower,
+    "smolvlm": _fractional,
     "smolvlm_vision": _fractional,
     "vit": _vit,
 }

@@ -17,6 +17,7 @@ from diptych.checkpoints.write import WHOLE
 from diptych.models import (
     autoencoder_sd,
     autoencoder_tiny,
+    clip,
     clip_text,
     clip_vision,
     controlnet,
@@ -29,10 +30,12 @@ from diptych.models import (
     lumina_next,
     pixart,
     sd3,
+    siglip,
     t2i_adapter,
     t5_encoder,
     unet,
     unet_adm,
+    vision_tower,
     vlm,
 )
 from diptych.models.qwen_vl import network
@@ -43,11 +46,11 @@ PAGE = ROOT / "docs" / "families.md"
 OPENING = """# Families
 
 What is read of published models, network by network: how large it is, in which layouts its files \
-may be, and which test of `tests/oracles/` holds it to the reference library (in float64, every \
+may be, and which command holds it to the reference library (in float64, every \
 weight drawn, to a billionth of the output; sizes are counted without memory and equal those \
 published). [Published models](checkpoints.md) says how they are used, \
-[Model families](presets.md) how they are sampled, [Shipped models](models.md) what \
-comes with the package.
+[Model families](presets.md) how they are sampled and what their presets are, \
+[Shipped models](models.md) what comes with the package.
 
 This page is written by a command, and a test holds it to the code:
 
@@ -60,22 +63,36 @@ python -m benchmarks.families_page
 
 @dataclass(frozen=True)
 class Entry:
-    """A network's class, the module that has its published sizes, and the tests that prove it."""
+    """A network's class, the module that has its published sizes, the tests that prove it, and of
+    those that paint the names of their presets."""
 
     build: type[nn.Module]
     module: ModuleType
     proof: str
+    presets: tuple[str, ...] = ()
 
 
 NETWORKS: dict[str, Entry] = {
-    "Stable Diffusion 1, 2, XL": Entry(unet.UNet, unet, "test_unet"),
-    "Stable Diffusion 3": Entry(sd3.SD3, sd3, "test_sd3"),
-    "FLUX.1": Entry(flux.Flux, flux, "test_flux"),
-    "PixArt": Entry(pixart.PixArt, pixart, "test_pixart"),
-    "DiT": Entry(dit.DiT, dit, "test_dit"),
-    "Lumina-Next": Entry(lumina_next.LuminaNext, lumina_next, "test_lumina_next"),
-    "Lumina-Image 2": Entry(lumina2.Lumina2, lumina2, "test_lumina2"),
-    "DDPM, ADM": Entry(unet_adm.UNetADM, unet_adm, "test_unet_adm"),
+    "Stable Diffusion 1, 2, XL": Entry(
+        unet.UNet, unet, "test_unet",
+        (
+            "sd1", "sd2-base", "sd2-v", "sdxl", "sdxl-refiner", "sd-turbo", "sdxl-turbo",
+            "sdxl-lightning", "sdxl-lightning-1", "lcm",
+        ),
+    ),
+    "Stable Diffusion 3": Entry(
+        sd3.SD3, sd3, "test_sd3", ("sd3", "sd3.5-medium", "sd3.5-large", "sd3.5-large-turbo")
+    ),
+    "FLUX.1": Entry(
+        flux.Flux, flux, "test_flux", ("flux-dev", "flux-schnell", "flux-fill", "flux-control")
+    ),
+    "PixArt": Entry(pixart.PixArt, pixart, "test_pixart", ("pixart-alpha", "pixart-sigma")),
+    "DiT": Entry(dit.DiT, dit, "test_dit", ("dit",)),
+    "Lumina-Next": Entry(
+        lumina_next.LuminaNext, lumina_next, "test_lumina_next", ("lumina-next",)
+    ),
+    "Lumina-Image 2": Entry(lumina2.Lumina2, lumina2, "test_lumina2", ("lumina2",)),
+    "DDPM, ADM": Entry(unet_adm.UNetADM, unet_adm, "test_unet_adm", ("ddpm",)),
     "autoencoders": Entry(autoencoder_sd.AutoencoderSD, autoencoder_sd, "test_autoencoder_sd"),
     "tiny autoencoders": Entry(
         autoencoder_tiny.AutoencoderTiny, autoencoder_tiny, "test_autoencoder_tiny"
@@ -92,7 +109,10 @@ NETWORKS: dict[str, Entry] = {
     "IP-Adapter": Entry(ip_adapter.IPAdapter, ip_adapter, "test_image_conditions"),
     "LLaVA, SmolVLM, InternVL, PaliGemma": Entry(vlm.VLM, vlm, "test_vlm"),
     "Qwen2-VL, Qwen2.5-VL": Entry(network.QwenVL, network, "test_reading_pipelines"),
-}
+    "CLIP whole, OpenCLIP": Entry(clip.CLIP, clip, "test_dual_encoders"),
+    "SigLIP, SigLIP 2": Entry(siglip.SigLIP, siglip, "test_dual_encoders"),
+    "DINOv2, ViT, InternViT": Entry(vision_tower.VisionTower, vision_tower, "test_vision_tower"),
+}  # fmt: skip
 # What is painted whole, from files, beside the reference's pipelines.
 PICTURES: dict[str, str] = {
     "Stable Diffusion 1": "test_stable_diffusion",
@@ -109,31 +129,31 @@ ANSWERS: dict[str, str] = {
     "LLaVA 1.5, NeXT, OneVision; Idefics 3, SmolVLM; InternVL; PaliGemma; Qwen2-VL, Qwen2.5-VL": (
         "test_reading_pipelines"
     ),
+    "CLIP, SigLIP and SigLIP 2: vectors, labels": "test_published_dual",
 }
 
 
 def page() -> str:
     """The whole document."""
-    heads = ("network", "published sizes, millions of parameters", "layouts of files", "proof")
+    heads = (
+        "network", "published sizes, millions of parameters", "layouts of files", "presets",
+        "proof",
+    )  # fmt: skip
     rows = [heads, tuple("---" for _ in heads), *(_row(*item) for item in NETWORKS.items())]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     written = "".join(
         f"| {family} | {', '.join(f'`{name}`' for name in places)} |\n"
         for family, places in WHOLE.items()
     )
-    painted = "".join(
-        f"| {what} | `tests/oracles/{name}.py` |\n" for what, name in PICTURES.items()
-    )
-    answered = "".join(
-        f"| {what} | `tests/oracles/{name}.py` |\n" for what, name in ANSWERS.items()
-    )
+    painted = "".join(f"| {what} | {_proof(name)} |\n" for what, name in PICTURES.items())
+    answered = "".join(f"| {what} | {_proof(name)} |\n" for what, name in ANSWERS.items())
     refused = ", ".join(sorted(set(UNBUILT.values())))
     return (
         f"{OPENING}{table}\n## Written as one file\n\n| family | components |\n|---|---|\n{written}"
         "\n## Whole pictures\n\nThe same folder or file, words and seed give the picture that "
-        "diffusers gives, to half a byte and a ten-thousandth.\n\n| what | test |\n|---|---|\n"
+        "diffusers gives, to half a byte and a ten-thousandth.\n\n| what | proof |\n|---|---|\n"
         f"{painted}\n## Whole answers\n\nThe same folder, picture and question give the tokens "
-        f"that transformers gives.\n\n| what | test |\n|---|---|\n{answered}\n## Not there yet"
+        f"that transformers gives.\n\n| what | proof |\n|---|---|\n{answered}\n## Not there yet"
         f"\n\nRefused by name: {refused}; GGUF, 8-bit floats. DDPM and "
         "ADM are not painted with, IP-Adapters for faces with LoRA layers are not read.\n"
     )
@@ -144,8 +164,13 @@ def _row(name: str, entry: Entry) -> tuple[str, ...]:
     layouts = [row.name.split(", ", 1)[-1] for row in LAYOUTS if kind_of(row).build is entry.build]
     return (
         name, "; ".join(_sizes(entry)), ", ".join(dict.fromkeys(layouts)) or "not read from files",
-        f"`{entry.proof}`",
+        ", ".join(f"`{one}`" for one in entry.presets), _proof(entry.proof),
     )  # fmt: skip
+
+
+def _proof(name: str) -> str:
+    """The command that proves it."""
+    return f"`pytest tests/oracles/{name}.py`"
 
 
 def _sizes(entry: Entry) -> list[str]:

@@ -28,6 +28,7 @@ from time import process_time_ns
 
 import numpy as np
 import torch
+from diffusers.utils import logging
 
 from benchmarks.t2i_models import SIZES, peer
 from diptych.compression.int8 import bytes_of
@@ -48,7 +49,7 @@ SCENES = (
     "three orange squares",
 )
 DEEP = [DeepCache(2), DeepCache(3), DeepCache(5), DeepCache(3, 3)]
-FIRST = [FirstBlock(0.02), FirstBlock(0.05), FirstBlock(0.1), FirstBlock(0.2)]
+FIRST = [FirstBlock(0.05), FirstBlock(0.1), FirstBlock(0.2), FirstBlock(0.4), FirstBlock(0.8)]
 Load = Callable[[str | None], TextToImage]
 
 
@@ -138,13 +139,14 @@ def main() -> int:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     keep_freed_memory()
+    logging.disable_progress_bar()
     cat = ["a photo of a cat on a mat"]
     small = {"guidance": 7.5, "width": 32, "height": 32}
     table("U-Net, tiny, drawn", unet("tiny"), DEEP, cat, 3, steps=20, **small)
-    table("U-Net, 90M, drawn", unet("90M"), DEEP, cat, 3, steps=15, **small)
+    table("U-Net, 90M, drawn", unet("90M"), DEEP, cat, 2, steps=15, **small)
     red = ["a red star"]
     table("MMDiT, tiny, drawn", transformer(64, 4, 8), FIRST, red, 3, steps=20, guidance=3.0)
-    table("MMDiT, 90M, drawn", transformer(704, 8, 16), FIRST, red, 3, steps=15, guidance=3.0)
+    table("MMDiT, 90M, drawn", transformer(704, 8, 16), FIRST, red, 2, steps=8, guidance=3.0)
     table("scenes-t2i", lambda dtype: TextToImage.load("scenes-t2i", dtype=dtype), FIRST,
           SCENES, 3)  # fmt: skip
     return 0

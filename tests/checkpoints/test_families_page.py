@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.families_page import ANSWERS, NETWORKS, PAGE, PICTURES, page
+from diptych.checkpoints.presets import PRESETS
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 
@@ -20,3 +21,14 @@ def test_every_proof_is_there():
         *ANSWERS.values(),
     ]:
         assert (ORACLES / f"{name}.py").is_file(), name
+
+
+def test_every_preset_is_there_and_said_once():
+    said = [name for entry in NETWORKS.values() for name in entry.presets]
+    assert len(said) == len(set(said))
+    assert set(PRESETS) - set(said) == {
+        "edm",
+        "flux2",
+        "sana",
+        "diptych-flow",
+    }  # no network of these

@@ -254,9 +254,9 @@ class UpBlock(nn.Module):
 # Both are copied to their own order, which is faster than adding across two orders afterwards.
 def _tokens(x: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, H * W, C]"""
-    return x.flatten(2).mT.contiguous()
+    return x.flatten(2).transpose(1, 2).contiguous()
 
 
 def _cells(tokens: Tensor, like: Tensor) -> Tensor:
     """[B, H * W, C] -> [B, C, H, W] with the size of `like`"""
-    return tokens.mT.unflatten(2, like.shape[2:]).contiguous()
+    return tokens.transpose(1, 2).unflatten(2, like.shape[2:]).contiguous()

@@ -90,7 +90,10 @@ CASES = {
     "internvl": Case(
         partial(GotOcr2ImageProcessorPil, size=sides(112), crop_to_patches=True), Tower(4, 4), 50
     ),
-    "internvl, one tile": Case(partial(GotOcr2ImageProcessorPil, size=sides(112)), Tower(4, 4), 50),
+    # Of one tile by its number: what files say of cutting is not followed (see `preprocessor`).
+    "internvl, one tile": Case(
+        partial(GotOcr2ImageProcessorPil, size=sides(112), max_patches=1), Tower(4, 4), 50
+    ),
     "qwen": Case(
         partial(Qwen2VLImageProcessorPil, size={"shortest_edge": 3136, "longest_edge": 90000}),
         Tower(0, 0), 150,

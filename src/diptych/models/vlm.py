@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from diptych.imaging.plan import Newline, Rows, TokenPlan
-from diptych.models.clip import CLIP_TOWER
+from diptych.models.clip import CLIP_L14_336
 from diptych.models.connectors import Connector, ConnectorConfig
 from diptych.models.decoder import Decoder
 from diptych.models.decoder_config import DecoderConfig
@@ -32,7 +32,7 @@ class VLMConfig:
     the word that stands for a picture's rows in a prompt. `sees_all`: rows of pictures and question
     see one another (PaliGemma), else each the rows before it."""
 
-    vision: VisionTowerConfig = field(default_factory=lambda: CLIP_TOWER)
+    vision: VisionTowerConfig = field(default_factory=lambda: CLIP_L14_336.vision)
     layer: int = -2
     normed: bool = False
     drops_class: bool = True
@@ -60,7 +60,7 @@ class VLMConfig:
         return side, side
 
 
-LLAVA_15_7B = VLMConfig(language=DecoderConfig(vocabulary=32_064))
+LLAVA_15_7B = VLMConfig(vision=CLIP_L14_336.vision, language=DecoderConfig(vocabulary=32_064))
 
 
 class VLM(nn.Module):

@@ -24,5 +24,6 @@ def run(args: Namespace) -> int:
         model=args.model,
         device=args.device,
         dtype=args.dtype,
+        offline=args.offline,
         as_json=args.json,
     )

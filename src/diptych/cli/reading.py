@@ -6,14 +6,17 @@ import json
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
+from diptych.cli.parsing import OFFLINE
+
 MANY = 64  # pictures in one pass
 
 
 def add_model_arguments(parser: ArgumentParser) -> None:
-    """`--model`, `--device`, `--dtype` and `--json`."""
+    """`--model`, `--device`, `--dtype`, `--offline` and `--json`."""
     parser.add_argument("--model", default="scenes-i2t", help="a name, folder or hub id")
     parser.add_argument("--device", help="cuda, mps or cpu (the best there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (what fits the device)")
+    parser.add_argument("--offline", action="store_true", help=OFFLINE)
     parser.add_argument("--json", action="store_true", help="print JSON with scores")
 
 
@@ -24,6 +27,7 @@ def respond_to_files(
     model: str,
     device: str | None,
     dtype: str | None,
+    offline: bool,
     as_json: bool,
 ) -> int:
     """Print one answer a file, each behind its name where there are several."""
@@ -31,7 +35,7 @@ def respond_to_files(
     from diptych.pipelines.reader_front import ImageToText
 
     pictures = [read_picture(path) for path in files]  # before a model is loaded in vain
-    reader = ImageToText.load(model, device=device, dtype=dtype)
+    reader = ImageToText.load(model, device=device, dtype=dtype, offline=offline)
     answers = [
         answer
         for start in range(0, len(pictures), MANY)

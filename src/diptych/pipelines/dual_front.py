@@ -37,15 +37,17 @@ class DualEncoder:
         *,
         device: str | None = None,
         dtype: str | torch.dtype | None = None,
+        offline: bool = False,
     ) -> DualEncoder:
         """A shipped name, a folder or a hub id.
 
         The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
-        float32 on a CPU. Raises NotFound, Unreadable, InvalidValue.
+        float32 on a CPU. `offline`: a hub id is one that was downloaded before. Raises NotFound,
+        Unreadable, InvalidValue.
         """
         keep_freed_memory()
         place = device_of(device)
-        networks = read_dual_encoder(folder_of(reference))
+        networks = read_dual_encoder(folder_of(reference, offline=offline))
         networks.encoder.to(place, dtype_of(dtype, place))
         return cls(networks, Path(reference).name)
 

@@ -35,16 +35,18 @@ class ImageToText:
         *,
         device: str | None = None,
         dtype: str | torch.dtype | None = None,
+        offline: bool = False,
     ) -> ImageToText:
         """A shipped name, a folder or a hub id.
 
         The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
-        float32 on a CPU. Raises NotFound, Unreadable, InvalidValue.
+        float32 on a CPU. `offline`: a hub id is one that was downloaded before. Raises NotFound,
+        Unreadable, InvalidValue.
         """
         keep_freed_memory()
         place = device_of(device)
         kind = dtype_of(dtype, place)
-        networks = read_image_to_text(folder_of(reference))
+        networks = read_image_to_text(folder_of(reference, offline=offline))
         networks.reader.to(place, kind)
         return cls(networks, Path(reference).name)
 

@@ -42,7 +42,9 @@ def run(args: Namespace) -> int:
     if args.ensemble and args.template:
         raise InvalidValue("--ensemble and --template are both given.", do="Leave one out.")
     picture = read_picture(args.picture)  # before a model is loaded in vain
-    encoder = DualEncoder.load(args.model, device=args.device, dtype=args.dtype)
+    encoder = DualEncoder.load(
+        args.model, device=args.device, dtype=args.dtype, offline=args.offline
+    )
     templates = ENSEMBLE if args.ensemble else args.template
     (found,) = encoder.classify([picture], args.labels, templates=templates)
     best = found[: args.top]

@@ -87,7 +87,9 @@ def conditions_of(args: Namespace, said: Mapping[str, Any], model: TextToImage) 
         raise InvalidValue("--switch says when a --refiner takes over.", do="Name one.")
     if args.refiner:
         kind = said.get("dtype") or None
-        asked["refiner"] = TextToImage.load(args.refiner, device=args.device, dtype=kind)
+        asked["refiner"] = TextToImage.load(
+            args.refiner, device=args.device, dtype=kind, offline=args.offline
+        )
         asked["switch"] = 0.8 if args.switch is None else args.switch
     return asked
 

@@ -40,7 +40,9 @@ def run(args: Namespace) -> int:
 
     out = Path(args.out)
     _check(out, args.pictures, args.text)
-    encoder = DualEncoder.load(args.model, device=args.device, dtype=args.dtype)
+    encoder = DualEncoder.load(
+        args.model, device=args.device, dtype=args.dtype, offline=args.offline
+    )
     made: dict[str, NDArray[np.float32]] = {}
     if args.text:
         made["texts"] = encoder.embed_texts(args.text)

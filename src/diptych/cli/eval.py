@@ -11,6 +11,8 @@ import json
 from argparse import ArgumentParser, Namespace
 from time import perf_counter, process_time
 
+from diptych.cli.parsing import OFFLINE
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("suite", choices=list(_SUITES), help="what to score on")
@@ -35,6 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--shift", type=float, help="shift of the times (the model's own)")
     parser.add_argument("--solver", metavar="NAME", help="solver (the model's own)")
     parser.add_argument("--spacing", metavar="NAME", help="where it stops (the model's own)")
+    parser.add_argument("--offline", action="store_true", help=OFFLINE)
     parser.add_argument("--sheet", metavar="FILE", help="write the first 64 pictures as a sheet")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -73,7 +76,7 @@ def _retrieval(args: Namespace) -> dict[str, object]:
     from diptych.pipelines.folders import read_dual_encoder
     from diptych.pipelines.reference import folder_of
 
-    networks = read_dual_encoder(folder_of(args.model))
+    networks = read_dual_encoder(folder_of(args.model, offline=args.offline))
     with drawing("embedding") as report:
         scores = retrieval_suite(networks, args.split, count=args.gallery, report=report)
     return scores | {"samples": {"pictures": args.gallery}}
@@ -85,7 +88,7 @@ def _read(args: Namespace) -> dict[str, object]:
     from diptych.pipelines.folders import read_image_to_text
     from diptych.pipelines.reference import folder_of
 
-    networks = read_image_to_text(folder_of(args.i2t))
+    networks = read_image_to_text(folder_of(args.i2t, offline=args.offline))
     with drawing("reading") as report:
         return reading_suite(
             networks, args.split, captions=args.captions, each=args.questions, report=report
@@ -102,7 +105,7 @@ def _paint(args: Namespace) -> dict[str, object]:
     from diptych.pipelines.folders import read_text_to_image
     from diptych.pipelines.reference import folder_of
 
-    networks, sampling = read_text_to_image(folder_of(args.t2i))
+    networks, sampling = read_text_to_image(folder_of(args.t2i, offline=args.offline))
     asked = {key: getattr(args, key) for key in ("steps", "guidance", "shift", "solver", "spacing")}
     sampling = replace(
         sampling, **{key: value for key, value in asked.items() if value is not None}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.cli import canvases, conditions, shortcuts
+from diptych.cli.parsing import OFFLINE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,6 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="cuda, mps or cpu (the best there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (what fits the device)")
+    parser.add_argument("--offline", action="store_true", help=OFFLINE)
     parser.add_argument("--init", metavar="FILE", help="begin from this picture")
     parser.add_argument("--mask", metavar="FILE", help="white where the picture is painted anew")
     parser.add_argument("--strength", type=float, help="share of the steps made from it (0.6)")
@@ -136,7 +138,10 @@ def _painted(
     if init is None and args.strength is None:
         said.pop("strength", None)
     model = TextToImage.load(
-        said.get("model") or "scenes-t2i", device=args.device, dtype=said.get("dtype") or None
+        said.get("model") or "scenes-t2i",
+        device=args.device,
+        dtype=said.get("dtype") or None,
+        offline=args.offline,
     )
     beside = conditions.conditions_of(args, said, model) | canvases.canvases_of(args)
     beside |= shortcuts.shortcuts_of(args, model)

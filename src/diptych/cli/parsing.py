@@ -9,6 +9,9 @@ from typing import NoReturn
 
 from diptych.foundation.errors import InvalidValue
 
+# What `--offline` says, of all verbs that take a model.
+OFFLINE = "ask nothing of the network: a hub id is one that was downloaded before"
+
 
 class Parser(ArgumentParser):
     """Raises InvalidValue instead of leaving the process; sub-parsers are of this kind too."""

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diptych.cli.parsing import OFFLINE
+
 if TYPE_CHECKING:
     from diptych.decoding.choices import Decoding
     from diptych.pipelines.reader_front import ImageToText
@@ -18,10 +20,11 @@ MANY = 64  # pictures in one pass
 def add_model_arguments(
     parser: ArgumentParser, default: str = "scenes-i2t", *, as_json: bool = True
 ) -> None:
-    """`--model`, `--device`, `--dtype`, and `--json` where answers are printed."""
+    """`--model`, `--device`, `--dtype`, `--offline`, and `--json` where answers are printed."""
     parser.add_argument("--model", default=default, help=f"a name, folder or hub id ({default})")
     parser.add_argument("--device", help="cuda, mps or cpu (the best there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (what fits the device)")
+    parser.add_argument("--offline", action="store_true", help=OFFLINE)
     if as_json:
         parser.add_argument("--json", action="store_true", help="print JSON with scores")
 
@@ -67,7 +70,7 @@ def loaded(args: Namespace) -> ImageToText:
     """The model that was named. Raises DiptychError."""
     from diptych.pipelines.reader_front import ImageToText
 
-    return ImageToText.load(args.model, device=args.device, dtype=args.dtype)
+    return ImageToText.load(args.model, device=args.device, dtype=args.dtype, offline=args.offline)
 
 
 def respond_to_files(files: Sequence[str], task: str, args: Namespace) -> int:

@@ -57,17 +57,19 @@ class DualEncoder:
         dtype: str | torch.dtype | None = None,
         variant: str = "",
         allow: Sequence[str] = (),
+        offline: bool = False,
     ) -> DualEncoder:
         """A shipped name, a folder, a weight file or a hub id: a model of ours, or a published
         CLIP, OpenCLIP, SigLIP or SigLIP 2 of fixed size.
 
         The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
         float32 on a CPU. `variant`: `fp16` and the like, of a published folder's files; `allow`:
-        tensors without a place that are passed over. Raises NotFound, Unreadable, InvalidValue.
+        tensors without a place that are passed over; `offline`: a hub id is one that was
+        downloaded before. Raises NotFound, Unreadable, InvalidValue.
         """
         keep_freed_memory()
         place = device_of(device)
-        kind, path = dtype_of(dtype, place), folder_of(reference)
+        kind, path = dtype_of(dtype, place), folder_of(reference, offline=offline)
         if path.is_dir() and not (path / "config.json").is_file():
             if variant or allow:
                 raise InvalidValue(

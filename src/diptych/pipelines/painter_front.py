@@ -68,7 +68,7 @@ class TextToImage:
         self.reports = reports
         self.attached: dict[str, Attachment] = {}
         self.adapters = Adapters()
-        self.in_int8 = False
+        self.in_int8, self.offline = False, False
 
     @classmethod
     def load(
@@ -79,6 +79,7 @@ class TextToImage:
         dtype: str | torch.dtype | None = None,
         variant: str = "",
         allow: Sequence[str] = (),
+        offline: bool = False,
         report: Report = silent,
     ) -> TextToImage:
         """A shipped name, a folder, a .safetensors file or a hub id.
@@ -86,19 +87,22 @@ class TextToImage:
         The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
         float32 on a CPU. Of published folders and files `variant` chooses weights as `fp16`, and
         `allow` names tensors that may be of no use; `.reports` then has the account of each
-        component. Raises NotFound, Unreadable, InvalidValue.
+        component. `offline`: nothing is asked of the network, now or in `add`; a hub id is one that
+        was downloaded before. Raises NotFound, Unreadable, InvalidValue.
         """
         keep_freed_memory()
         place = device_of(device)
         kind = dtype_of(dtype, place)
-        path = folder_of(reference)
+        path = folder_of(reference, offline=offline)
         if is_published(path):
             with uncollected():
                 painting, sampling, reports = read_published(
                     path, kind, variant=variant, allow=allow, report=report
                 )
             painting.to(place, kind)
-            return cls(painting, sampling, Path(reference).stem, path, reports)
+            made = cls(painting, sampling, Path(reference).stem, path, reports)
+            made.offline = offline
+            return made
         if variant or allow:
             raise InvalidValue(
                 f"{reference!r} is a folder of ours: it has no variants and lacks nothing.",
@@ -123,7 +127,7 @@ class TextToImage:
         names of tensors that may be of no use.
 
         Raises NotFound, Unreadable, InvalidValue."""
-        place = folder_of(str(path))
+        place = folder_of(str(path), offline=self.offline)
         what = what_is(place)
         if what and (encoder is not None or variant):
             raise InvalidValue(f"A {what} has no encoder and no variant.", do="Leave them out.")
@@ -139,7 +143,7 @@ class TextToImage:
             return self.adapters.add_lora(self.networks, place, name, allow)
         self.attached[name] = read_attachment(
             place, self.networks.device, self.networks.dtype,
-            encoder=None if encoder is None else folder_of(str(encoder)),
+            encoder=None if encoder is None else folder_of(str(encoder), offline=self.offline),
             variant=variant, allow=allow,
         )  # fmt: skip
         return self.attached[name].report

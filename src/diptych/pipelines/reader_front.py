@@ -58,18 +58,19 @@ class ImageToText:
         dtype: str | torch.dtype | None = None,
         allow: Sequence[str] = (),
         pack: bool = True,
+        offline: bool = False,
     ) -> ImageToText:
         """A shipped name, a folder or a hub id.
 
         The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
         float32 on a CPU. `allow`: tensors without a place that are accepted. `pack` lays a
-        published decoder's weights for speed, once more in memory. Raises NotFound, Unreadable,
-        InvalidValue.
+        published decoder's weights for speed, once more in memory. `offline`: a hub id is one that
+        was downloaded before. Raises NotFound, Unreadable, InvalidValue.
         """
         keep_freed_memory()
         place = device_of(device)
         kind = dtype_of(dtype, place)
-        folder, name = folder_of(reference), Path(reference).name
+        folder, name = folder_of(reference, offline=offline), Path(reference).name
         if is_published_reader(folder):
             packs = pack and place.type == "cpu"
             networks, report = read_published_reader(folder, kind, allow=tuple(allow), pack=packs)

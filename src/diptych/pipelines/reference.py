@@ -22,8 +22,10 @@ def shipped_folder(name: str) -> Path:
     return Path(str(files("diptych"))) / "shipped" / name
 
 
-def folder_of(reference: str) -> Path:
-    """The folder of a model, or its one file. Raises NotFound naming the nearest shipped one."""
+def folder_of(reference: str, *, offline: bool = False) -> Path:
+    """The folder of a model, or its one file. `offline`: a hub id is looked up among what was
+    downloaded before, and nothing is asked of the network. Raises NotFound naming the nearest
+    shipped one."""
     if reference in SHIPPED:
         return shipped_folder(reference)
     if Path(reference).exists():
@@ -31,11 +33,11 @@ def folder_of(reference: str) -> Path:
     if reference.endswith((".safetensors", ".ckpt", ".gguf")):
         raise NotFound(f"There is no file {reference!r}.")
     if _HUB_ID.fullmatch(reference) and not reference.startswith((".", "/")):
-        return _from_hub(reference)
+        return _from_hub(reference, offline)
     raise unknown("model", reference, SHIPPED, see="A folder or a hub id owner/name will do too.")
 
 
-def _from_hub(reference: str) -> Path:
+def _from_hub(reference: str, offline: bool) -> Path:
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -45,9 +47,20 @@ def _from_hub(reference: str) -> Path:
         ) from error
     wanted = ["*.json", "*.safetensors", "*.txt", "*.md"]
     try:
-        return Path(snapshot_download(reference, allow_patterns=wanted))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        return Path(snapshot_download(reference, allow_patterns=wanted, local_files_only=offline))
+    except LocalEntryNotFoundError as error:
+        if not offline:
+            raise _missing(reference) from error
         raise NotFound(
-            f"There is no folder {reference!r}, and the hub gave no such model.",
-            do="Check the name and the network, or name a folder.",
+            f"There is no folder {reference!r}, and no such model was downloaded before.",
+            do="Leave offline out to download it, or name a folder.",
         ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise _missing(reference) from error
+
+
+def _missing(reference: str) -> NotFound:
+    return NotFound(
+        f"There is no folder {reference!r}, and the hub gave no such model.",
+        do="Check the name and the network, or name a folder.",
+    )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 _GROW = 256  # places by which slots grow
+_KEPT = 64 * 2**20  # bytes that are not given back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,8 @@ class KVView:
 
 
 class KVSlots:
-    """Slots that grow as texts do. What is not in use holds nothing that is ever looked at."""
+    """Up to so many slots, which grow in number and length as texts do. What is not in use holds
+    nothing that is ever looked at."""
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class KVSlots:
         device: torch.device | str = "cpu",
     ):
         self.shape, self.count = shape, slots
-        size = (shape.depth, slots, shape.groups, _GROW, shape.head_dim)
+        size = (shape.depth, 1, shape.groups, _GROW, shape.head_dim)
         # Zeros: what is masked must be a number.
         self.keys = torch.zeros(size, dtype=dtype, device=device)
         self.values = torch.zeros(size, dtype=dtype, device=device)
@@ -136,7 +138,7 @@ class KVSlots:
     def view(self, first: int, last: int, count: int, *, causal: bool = True) -> KVView:
         """For `count` new rows of the slots `first` up to `last`."""
         starts = self.lengths[first:last]
-        self._room(max(starts) + count)
+        self.room(max(starts) + count, last)
         keys, values = self.keys[:, first:last], self.values[:, first:last]
         return KVView(keys, values, starts, count, causal=causal)
 
@@ -146,19 +148,21 @@ class KVSlots:
 
     def put(self, slot: int, prefix: Prefix) -> None:
         """A text's beginning into a slot."""
-        self._room(prefix.length)
+        self.room(prefix.length, slot + 1)
         self.keys[:, slot, :, : prefix.length] = prefix.keys
         self.values[:, slot, :, : prefix.length] = prefix.values
         self.lengths[slot] = prefix.length
 
     def taken(self, slot: int, following: int) -> Prefix:
         """A copy of what is in a slot."""
+        self.room(0, slot + 1)
         rows = slice(0, self.lengths[slot])
         keys, values = self.keys[:, slot, :, rows], self.values[:, slot, :, rows]
         return Prefix(keys.clone(), values.clone(), following)
 
     def move(self, source: int, target: int) -> None:
         """A text into another slot; its own is then free."""
+        self.room(self.lengths[source], max(source, target) + 1)
         rows = slice(0, self.lengths[source])
         for kept in (self.keys, self.values):
             kept[:, target, :, rows] = kept[:, source, :, rows]
@@ -168,15 +172,28 @@ class KVSlots:
         """Forget a text's end."""
         self.lengths[slot] = min(length, self.lengths[slot])
 
-    def _room(self, places: int) -> None:
-        have = self.keys.shape[3]
-        if places <= have:
-            return
-        more = -(-max(places, have + have // 2) // _GROW) * _GROW
-        self.keys, self.values = _longer(self.keys, more), _longer(self.values, more)
+    def room(self, places: int, slots: int) -> None:
+        """At least so many places in at least so many slots, with memory to spare for more."""
+        have_slots, have = self.keys.shape[1], self.keys.shape[3]
+        if places > have:
+            places = -(-max(places, have + have // 2) // _GROW) * _GROW
+        if slots > have_slots:
+            slots = min(self.count, max(slots, 2 * have_slots))
+        size = max(slots, have_slots), max(places, have)
+        if size != (have_slots, have):
+            self.keys, self.values = _larger(self.keys, *size), _larger(self.values, *size)
+
+    def emptied(self) -> None:
+        """No slot is in use: memory of long texts is given back."""
+        self.lengths = [0] * self.count
+        if self.bytes > _KEPT:
+            self.keys, self.values = (
+                kept.new_zeros((*kept.shape[:1], 1, kept.shape[2], _GROW, kept.shape[4]))
+                for kept in (self.keys, self.values)
+            )
 
 
-def _longer(kept: Tensor, places: int) -> Tensor:
-    longer = kept.new_zeros((*kept.shape[:3], places, kept.shape[4]))
-    longer[:, :, :, : kept.shape[3]] = kept
-    return longer
+def _larger(kept: Tensor, slots: int, places: int) -> Tensor:
+    larger = kept.new_zeros((kept.shape[0], slots, kept.shape[2], places, kept.shape[4]))
+    larger[:, : kept.shape[1], :, : kept.shape[3]] = kept
+    return larger

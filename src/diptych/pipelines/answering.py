@@ -225,6 +225,9 @@ class Answering:
     def _leave(self) -> None:
         """Those that are done make room; the rest close up."""
         self.searches = [text for text in self.searches if not text.done]
+        if self.texts and all(text.done for text in self.texts):
+            self.texts, self.answering = [], 0
+            self.slots.emptied()
         slot = 0
         while slot < len(self.texts):
             if not self.texts[slot].done:

@@ -35,6 +35,7 @@ def _fitting(reading: Reading, most: int) -> tuple[int, ...]:
     count = max(sizes)
     rows = reading.embed(torch.arange(count, device=reading.device))
     kept = KVSlots(reading.kv, count, dtype=reading.dtype, device=reading.device)
+    kept.room(7 * count, count)
     draw = torch.Generator().manual_seed(0)
     for drawn in (kept.keys, kept.values):
         drawn.copy_(torch.randn(drawn.shape, generator=draw))

@@ -17,6 +17,7 @@ from diptych.checkpoints.write import WHOLE
 from diptych.models import (
     autoencoder_sd,
     autoencoder_tiny,
+    clip,
     clip_text,
     clip_vision,
     controlnet,
@@ -29,10 +30,12 @@ from diptych.models import (
     lumina_next,
     pixart,
     sd3,
+    siglip,
     t2i_adapter,
     t5_encoder,
     unet,
     unet_adm,
+    vision_tower,
 )
 from diptych.nn.unfilled import without_memory
 
@@ -80,6 +83,11 @@ NETWORKS: dict[str, Entry] = {
     ),
     "CLIP, words": Entry(clip_text.CLIPText, clip_text, "test_clip_text"),
     "CLIP, pictures": Entry(clip_vision.CLIPVision, clip_vision, "test_image_conditions"),
+    "CLIP, OpenCLIP, MetaCLIP": Entry(clip.CLIP, clip, "test_dual_encoders"),
+    "SigLIP, SigLIP 2 of fixed size": Entry(siglip.SigLIP, siglip, "test_dual_encoders"),
+    "vision towers: ViT, DINOv2, InternViT, SigLIP": Entry(
+        vision_tower.VisionTower, vision_tower, "test_vision_tower"
+    ),
     "T5": Entry(t5_encoder.T5Encoder, t5_encoder, "test_t5"),
     "Gemma": Entry(gemma_encoder.GemmaEncoder, gemma_encoder, "test_gemma_encoder"),
     "ControlNet": Entry(controlnet.ControlNet, controlnet, "test_controlnet"),

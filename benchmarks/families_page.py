@@ -99,6 +99,11 @@ NETWORKS: dict[str, Entry] = {
     ),
     "CLIP, words": Entry(clip_text.CLIPText, clip_text, "test_clip_text"),
     "CLIP, pictures": Entry(clip_vision.CLIPVision, clip_vision, "test_image_conditions"),
+    "CLIP, OpenCLIP, MetaCLIP": Entry(clip.CLIP, clip, "test_dual_encoders"),
+    "SigLIP, SigLIP 2 of fixed size": Entry(siglip.SigLIP, siglip, "test_dual_encoders"),
+    "vision towers: ViT, DINOv2, InternViT, SigLIP": Entry(
+        vision_tower.VisionTower, vision_tower, "test_vision_tower"
+    ),
     "T5": Entry(t5_encoder.T5Encoder, t5_encoder, "test_t5"),
     "Gemma": Entry(gemma_encoder.GemmaEncoder, gemma_encoder, "test_gemma_encoder"),
     "ControlNet": Entry(controlnet.ControlNet, controlnet, "test_controlnet"),
@@ -109,9 +114,6 @@ NETWORKS: dict[str, Entry] = {
     "IP-Adapter": Entry(ip_adapter.IPAdapter, ip_adapter, "test_image_conditions"),
     "LLaVA, SmolVLM, InternVL, PaliGemma": Entry(vlm.VLM, vlm, "test_vlm"),
     "Qwen2-VL, Qwen2.5-VL": Entry(network.QwenVL, network, "test_reading_pipelines"),
-    "CLIP whole, OpenCLIP": Entry(clip.CLIP, clip, "test_dual_encoders"),
-    "SigLIP, SigLIP 2": Entry(siglip.SigLIP, siglip, "test_dual_encoders"),
-    "DINOv2, ViT, InternViT": Entry(vision_tower.VisionTower, vision_tower, "test_vision_tower"),
 }  # fmt: skip
 # What is painted whole, from files, beside the reference's pipelines.
 PICTURES: dict[str, str] = {
@@ -160,7 +162,7 @@ def page() -> str:
 
 
 def _row(name: str, entry: Entry) -> tuple[str, ...]:
-    # Rows of one network's families are told by `family, layout`.
+    # Rows of one network and several families are told by `family, layout`.
     layouts = [row.name.split(", ", 1)[-1] for row in LAYOUTS if kind_of(row).build is entry.build]
     return (
         name, "; ".join(_sizes(entry)), ", ".join(dict.fromkeys(layouts)) or "not read from files",

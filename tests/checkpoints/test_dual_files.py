@@ -53,7 +53,7 @@ SAVED: dict[str, tuple[str, str, Callable[[], Any]]] = {
         hf.Dinov2Config(**SIZES, use_swiglu_ffn=True))),
     "DINOv2, registers": ("vision_tower", "DINOv2", lambda: hf.Dinov2WithRegistersModel(
         hf.Dinov2WithRegistersConfig(**SIZES, num_register_tokens=3))),
-    "ViT": ("vision_tower", "ViT, pooled", lambda: hf.ViTModel(hf.ViTConfig(**BODY))),
+    "ViT": ("vision_tower", "pooled ViT", lambda: hf.ViTModel(hf.ViTConfig(**BODY))),
     "ViT, not pooled": ("vision_tower", "ViT", lambda: hf.ViTModel(
         hf.ViTConfig(**BODY), add_pooling_layer=False)),
     "InternViT": ("vision_tower", "InternViT", lambda: hf.InternVLVisionModel(
@@ -159,7 +159,7 @@ FULL = {
     "vision_tower": (DINOV2_B, DINOV2_G, SIGLIP_B16.vision),
 }
 # Which layouts a tower can be in.
-FITS = {DINOV2_B: "DINOv2, original", DINOV2_G: "DINOv2, original"}
+FITS = {DINOV2_B: "original DINOv2", DINOV2_G: "original DINOv2"}
 ALONE = [
     (config, layout)
     for component, configs in FULL.items()
@@ -240,7 +240,7 @@ def test_openclip_is_told_its_gelu_by_the_file_beside(quick: bool, tmp_path: Pat
 
 
 def test_internvit_of_the_first_repository(tmp_path: Path):
-    layout = next(row for row in LAYOUTS if row.name == "InternViT, original")
+    layout = next(row for row in LAYOUTS if row.name == "original InternViT")
     config = smaller(INTERNVIT_300M)
     config = replace(config, qkv_bias=True, qk_norm=True)
     network = drawn(kind_of(layout).build(config))

@@ -31,14 +31,17 @@ from diptych.checkpoints.rules import (
 )
 from diptych.checkpoints.write import write_single_file
 from diptych.foundation.errors import InvalidValue, Unreadable
+from diptych.models.clip import CLIP, CLIPConfig
 from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
 from diptych.models.controlnet import ControlNet, ControlNetConfig
 from diptych.models.controlnet_union import ControlNetUnion, ControlNetUnionConfig
 from diptych.models.flux import Flux
 from diptych.models.ip_adapter import IPAdapter, IPAdapterConfig
 from diptych.models.sd3 import SD3
+from diptych.models.siglip import SigLIP, SigLIPConfig
 from diptych.models.t2i_adapter import T2IAdapter, T2IAdapterConfig
 from diptych.models.t5_encoder import T5Encoder
+from diptych.models.vision_tower import VisionTower, VisionTowerConfig
 from tests.tiny_flow import FLUX, SD3_TINY, T5
 from tests.tiny_stable_diffusion import FAMILIES, tiny_file, tiny_networks
 from tests.tiny_transformers import one_of_each
@@ -95,6 +98,7 @@ from diptych.checkpoints.write import write_single_file
 from diptych.models.flux import Flux
 from diptych.models.sd3 import SD3
 from diptych.models.t5_encoder import T5Encoder
+from diptych.models.vision_tower import VisionTower, VisionTowerConfig
 from tests.tiny_flow import FLUX, SD3_TINY, T5
 from tests.tiny_stable_diffusion import tiny_networks
 networks = tiny_networks()
@@ -340,6 +344,10 @@ def test_no_two_of_our_tensors_lie_in_one_place():
         "t2i_adapter": T2IAdapter(T2IAdapterConfig.tiny()),
         "ip_adapter": IPAdapter(IPAdapterConfig.tiny()),
         "image_encoder": CLIPVision(CLIPVisionConfig.tiny()),
+        "clip": CLIP(CLIPConfig.tiny()),
+        "siglip": SigLIP(SigLIPConfig.tiny()),
+        "vision_tower": VisionTower(VisionTowerConfig.tiny(mask_token=True)),
+        "vision_tower_pooled": VisionTower(VisionTowerConfig.tiny(pooling="dense")),
         "flux": Flux(FLUX),
         "sd3": SD3(SD3_TINY),
         "t5": T5Encoder(T5),

@@ -208,6 +208,17 @@ def test_pictures_are_prepared_as_newer_folders_and_openclip_say(folders, pictur
     assert (how.spec.shortest, how.spec.width, how.spec.height) == (20, 20, 20)
 
 
+@every_folder
+def test_a_weight_file_is_told_by_what_lies_beside_it(name: str, folders, encoders, pictures):
+    """Its names and shapes alone would make it one head of all channels."""
+    made = DualEncoder.load(str(folders[name] / "model.safetensors"))
+    assert made.networks.encoder.config == encoders[name].networks.encoder.config
+    np.testing.assert_array_equal(
+        made.embed_pictures(pictures), encoders[name].embed_pictures(pictures)
+    )
+    np.testing.assert_array_equal(made.embed_texts(LABELS), encoders[name].embed_texts(LABELS))
+
+
 def test_files_of_something_else_are_refused(folders, tmp_path: Path):
     tensors = load_file(folders["clip"] / "model.safetensors")
     save({**tensors, "stray": np.zeros(1, np.float32)}, tmp_path / "more.safetensors")

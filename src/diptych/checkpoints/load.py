@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,8 +37,15 @@ class Found:
     report: LoadReport
 
 
-def found_in(path: Path, *, variant: str = "", allow: Sequence[str] = ()) -> list[Found]:
+def found_in(
+    path: Path,
+    *,
+    variant: str = "",
+    allow: Sequence[str] = (),
+    content: Mapping[str, Any] | None = None,
+) -> list[Found]:
     """The components of a single file, of a component's folder, or of a pipeline's folder.
+    `content`: of a config.json that tells the config of a single file's one component.
 
     Raises NotFound or Unreadable; problems of the account stand in the reports, whose `check`
     raises them.
@@ -47,7 +55,7 @@ def found_in(path: Path, *, variant: str = "", allow: Sequence[str] = ()) -> lis
     elif path.is_dir():
         found = _of_folder(path, variant)
     else:
-        found = _of_file(path)
+        found = _of_file(path, content)
     problems = {problem.name: problem for one in found for problem in one.report.problems}
     for name in allow:
         if name not in problems:
@@ -106,8 +114,8 @@ _SCALED = {
 }  # fmt: skip
 
 
-def _of_file(path: Path) -> list[Found]:
-    parts, left = parts_of(header_of(path))
+def _of_file(path: Path, content: Mapping[str, Any] | None = None) -> list[Found]:
+    parts, left = parts_of(header_of(path), content=content)
     marks = [mark for mark in MARKS if mark in left]
     named = [kind_of(part.layout).family(part.config) for part in parts]
     family = next((name for name in named if name != "any"), "")

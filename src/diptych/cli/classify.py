@@ -1,6 +1,6 @@
 """Say which of some labels a picture fits, without training.
 
-diptych classify photo.jpg cat dog "a red car" --model openai/clip-vit-base-patch32
+diptych classify photo.jpg cat dog "a red car" --model openai/clip-vit-large-patch14
 diptych classify photo.jpg cat dog --model FOLDER --template "a drawing of a {}."
 
 CLIP shares 1 among the labels; SigLIP says of each how likely it is by itself. Neither is

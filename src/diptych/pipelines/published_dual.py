@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from diptych.checkpoints.account import LoadReport
 from diptych.checkpoints.families.preprocessor import square, square_in
+from diptych.checkpoints.folder import read_json
 from diptych.checkpoints.load import Found, found_in, load
 from diptych.foundation.errors import InvalidValue, Unreadable
 from diptych.imaging.clip_pictures import CLIP as CLIP_PIXELS
@@ -162,7 +164,7 @@ def read_published_dual(
 ) -> PublishedDual:
     """A folder with config.json, or one weight file. Every tensor is accounted for before any is
     read. Raises NotFound, Unreadable, InvalidValue."""
-    found = found_in(path, variant=variant, allow=allow)
+    found = found_in(path, variant=variant, allow=allow, content=_beside(path))
     one = next((one for one in found if one.part.component in FAMILIES), None)
     if one is None:
         names = ", ".join(sorted({one.part.component for one in found}))
@@ -171,6 +173,15 @@ def read_published_dual(
             do="CLIP and SigLIP with both towers do.",
         )
     return _whole(path, one, dtype)
+
+
+def _beside(path: Path) -> dict[str, Any] | None:
+    """The config.json beside a weight file, if it is one of these families'."""
+    told = path.parent / "config.json"
+    if path.is_dir() or not told.is_file():
+        return None
+    content = read_json(told)
+    return content if content.get("model_type") in FAMILIES else None
 
 
 def _whole(path: Path, one: Found, dtype: torch.dtype) -> PublishedDual:

@@ -170,7 +170,7 @@ LAYOUTS: tuple[Layout, ...] = (
         _IGNORABLE,
     ),
     Layout(
-        "OpenCLIP, text apart",
+        "OpenCLIP with text apart",
         "clip",
         ("logit_scale", "visual.conv1.weight", "visual.proj", "text.ln_final.weight"),
         ("", "module."),

@@ -126,30 +126,30 @@ LAYOUTS: tuple[Layout, ...] = (
         *_DINO,
     ),
     _layout(
-        "DINOv2, newer names",
+        "DINOv2 in newer names",
         ("encoder.layer.0.layer_scale1.lambda1", "encoder.layer.0.attention.q_proj.weight"),
         names.dino_names,
         *_DINO,
     ),
     _layout(
-        "ViT, pooled", (*_VIT, _POOLER), names.vit_folder_names, "vit.", kind="vision_tower_pooled"
+        "pooled ViT", (*_VIT, _POOLER), names.vit_folder_names, "vit.", kind="vision_tower_pooled"
     ),
     _layout("ViT", _VIT, names.vit_folder_names, "vit."),
     _layout(
-        "ViT, newer names, pooled",
+        "pooled ViT in newer names",
         (*_VIT_NATIVE, _POOLER),
         names.vit_names,
         "vit.",
         kind="vision_tower_pooled",
     ),
-    _layout("ViT, newer names", _VIT_NATIVE, names.vit_names, "vit."),
+    _layout("ViT in newer names", _VIT_NATIVE, names.vit_names, "vit."),
     _layout(
         "InternViT",
         ("embeddings.cls_token", "encoder.layer.0.attention.projection_layer.weight"),
         names.internvit_names,
     ),
     _layout(
-        "InternViT, original",
+        "original InternViT",
         ("embeddings.class_embedding", "encoder.layers.0.ls1", "encoder.layers.0.attn.qkv.weight"),
         names.internvit_original_names,
     ),
@@ -172,6 +172,6 @@ LAYOUTS: tuple[Layout, ...] = (
             _timm_of_header,
             names.timm_names,
         )
-        for name, mark in (("DINOv2, original", "cls_token"), ("timm", "attn_pool.latent"))
+        for name, mark in (("original DINOv2", "cls_token"), ("timm", "attn_pool.latent"))
     ),
 )  # fmt: skip

@@ -32,7 +32,7 @@ from diptych.pipelines.tiles import Tiling
 from tests.tiny_models import tiny_painter
 from tests.tiny_stable_diffusion import tiny_control, tiny_file
 
-AT = {"width": 32, "height": 48, "steps": 4}
+AT = {"width": 16, "height": 32, "steps": 4}
 WORDS = ["a cat on a mat", "a dog on a mat"]
 
 
@@ -146,7 +146,7 @@ def test_the_levels_below_see_a_quarter_until_a_share_of_the_way(model: TextToIm
         model("a cat", **AT, solver="ddim", hidiffusion=HiDiffusion(0.5))
     finally:
         hook.remove()
-    assert sides == [(6, 4)] * 2 + [(12, 8)] * 2  # cells are half a pixel, 24 x 16
+    assert sides == [(4, 2)] * 2 + [(8, 4)] * 2  # of 16 x 8 cells
 
 
 def test_a_picture_that_is_like_itself_is_itself(model: TextToImage):
@@ -187,14 +187,14 @@ def test_attentions_are_counted_as_they_are_asked(model: TextToImage):
 
 def wishes(model: TextToImage) -> list[Request]:
     kinds = [
-        Extras(consistent=Consistent(1, 0)), Extras(), Extras(large=HiDiffusion(0.5)),
-        Extras(large=HiDiffusion(0.5), consistent=Consistent(0)),
-        Extras(large=HiDiffusion(), approximation=DeepCache(2)),
+        Extras(consistent=Consistent(1, 0)), Extras(), Extras(hidiffusion=HiDiffusion(0.5)),
+        Extras(hidiffusion=HiDiffusion(0.5), consistent=Consistent(0)),
+        Extras(hidiffusion=HiDiffusion(), approximation=DeepCache(2)),
         Extras(consistent=Consistent(1, 1), approximation=DeepCache(2, 1)), Extras(),
     ]  # fmt: skip
     return [
         Request(
-            prompts=WORDS if extras.consistent else WORDS[:1], size=(32, 48),
+            prompts=WORDS if extras.consistent else WORDS[:1], size=(16, 32),
             seeds=[9, 9] if extras.consistent else [9], extras=extras,
             sampling=model.chosen(steps=2 + i % 2, guidance=5.0, solver="ddim"),
         )
@@ -233,7 +233,7 @@ def test_what_cannot_be_is_refused(model: TextToImage, tmp_path: Path):
     with pytest.raises(InvalidValue, match="from one seed"):
         model(WORDS, seed=[1, 2], **AT, consistent=Consistent())
     with pytest.raises(InvalidValue, match="do not part into windows"):
-        model("a cat", **{**AT, "width": 34}, hidiffusion=HiDiffusion())
+        model("a cat", **{**AT, "width": 18}, hidiffusion=HiDiffusion())
     with pytest.raises(InvalidValue, match="paints a picture whole"):
         model("a cat", **AT, hidiffusion=HiDiffusion(), tiling=Tiling(8, 2))
     with pytest.raises(InvalidValue, match="no share of the way"):
@@ -244,11 +244,11 @@ def test_what_cannot_be_is_refused(model: TextToImage, tmp_path: Path):
     with pytest.raises(InvalidValue, match="about one length"):
         model(long, seed=1, **AT, consistent=Consistent(0))
     scenes = TextToImage.load(str(tiny_painter(tmp_path / "scenes")))
-    with pytest.raises(InvalidValue, match="takes no large"):
+    with pytest.raises(InvalidValue, match="takes no hidiffusion"):
         scenes("a red star", hidiffusion=HiDiffusion())
     if unet_of(model).config.vector_width == 0:
         model.add(tiny_control(tmp_path / "canny.safetensors"), "canny")
-        edges = np.zeros((48, 32, 3), np.uint8)
+        edges = np.zeros((32, 16, 3), np.uint8)
         with pytest.raises(InvalidValue, match="without controls"):
             control = Control(network="canny", picture=edges)
             model("a cat", **AT, controls=[control], hidiffusion=HiDiffusion())

@@ -41,7 +41,7 @@ class Begin:
 class Extras:
     """What pictures are made of besides words, one for all of a call, but for `loras`: the
     adapters of each picture, empty for none at all. `approximation`: by which they are painted
-    faster, and are others. `large` and `consistent`: how they look at themselves and at one
+    faster, and are others. `hidiffusion` and `consistent`: how they look at themselves and at one
     another."""
 
     controls: tuple[Control, ...] = ()
@@ -49,7 +49,7 @@ class Extras:
     reading: Reading = field(default_factory=Reading)
     loras: tuple[Weighted, ...] = ()
     approximation: Approximation | None = None
-    large: HiDiffusion | None = None
+    hidiffusion: HiDiffusion | None = None
     consistent: Consistent | None = None
 
     def only(self, *taken: str) -> None:

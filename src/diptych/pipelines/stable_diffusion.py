@@ -164,10 +164,10 @@ class StableDiffusionNetworks(Networks):
     def _owned(self, request: Request, size: tuple[int, int]) -> list[Own]:
         """Raises InvalidValue for what does not go with looking otherwise."""
         extras, factor = request.extras, self.vae.factor
-        if extras.large is not None and extras.controls:
+        if extras.hidiffusion is not None and extras.controls:
             raise InvalidValue("HiDiffusion goes without controls.", do="Leave one out.")
         cells = size[1] // factor, size[0] // factor
-        return owns(self.unet, extras.large, extras.consistent, len(request.prompts), cells)
+        return owns(self.unet, extras.hidiffusion, extras.consistent, len(request.prompts), cells)
 
     def _reuse(self, request: Request) -> DeepCache | None:
         """Raises InvalidValue for what does not go with it."""

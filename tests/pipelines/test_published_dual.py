@@ -4,26 +4,19 @@ that share or answer for themselves, and words for everything that cannot be."""
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from safetensors.numpy import load_file
 from safetensors.numpy import save_file as save
 
-from diptych.checkpoints.families.clip import openclip_rules
-from diptych.checkpoints.folder import save_tensors
-from diptych.checkpoints.rules import plan_of, stored_of
 from diptych.cli.main import entry
 from diptych.foundation.errors import DiptychError, InvalidValue, NotFound, Unreadable
-from diptych.imaging.fixed_pictures import fixed_image
-from diptych.models.clip import CLIP, CLIP_B32
 from diptych.pipelines.classifying import ENSEMBLE
 from diptych.pipelines.dual_front import DualEncoder
-from tests.tiny_dual import PICTURES, clip_folder, drawn, siglip_folder
+from tests.tiny_dual import PICTURES, clip_folder, siglip_folder
 from tests.tiny_models import tiny_dual_encoder
 
 MAKE = {
@@ -223,34 +216,6 @@ def test_a_weight_file_is_told_by_what_lies_beside_it(name: str, folders, encode
         made.embed_pictures(pictures), encoders[name].embed_pictures(pictures)
     )
     np.testing.assert_array_equal(made.embed_texts(LABELS), encoders[name].embed_texts(LABELS))
-
-
-def test_openclip_has_folders_without_a_config(tmp_path: Path, pictures):
-    """Weights in its own names, `open_clip_config.json`, and CLIP's words of the package."""
-    vision = replace(CLIP_B32.vision, image_size=20, patch_size=4, width=64, depth=2, heads=1)
-    text = replace(CLIP_B32.text, width=64, depth=2, heads=1, hidden=96)
-    config = replace(CLIP_B32, vision=replace(vision, hidden=96), text=text, projection=16)
-    network = drawn(CLIP(config))
-    plan = plan_of(openclip_rules(config), network.state_dict())
-    tensors = stored_of(plan, network.state_dict())
-    save_tensors(
-        tmp_path / "open_clip_model.safetensors", {k: v.contiguous() for k, v in tensors.items()}
-    )
-    said = {
-        "model_cfg": {"embed_dim": 16, "quick_gelu": True},
-        "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"},
-    }
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(said))
-    made = DualEncoder.load(str(tmp_path))
-    assert made.networks.encoder.config == config and made.networks.pictures.mean == (0.5,) * 3
-    image = torch.stack([fixed_image(one, made.networks.pictures) for one in pictures])
-    with torch.no_grad():
-        wanted = network.encode_image(image).numpy()
-    np.testing.assert_allclose(made.embed_pictures(pictures), wanted, atol=1e-6)
-    assert made.embed_texts(["a cat"]).shape == (1, 16)
-    (tmp_path / "open_clip_model.safetensors").unlink()
-    with pytest.raises(NotFound, match=r"no \.safetensors"):
-        DualEncoder.load(str(tmp_path))
 
 
 def test_files_of_something_else_are_refused(folders, tmp_path: Path):

@@ -70,7 +70,7 @@ class DualEncoder:
         keep_freed_memory()
         place = device_of(device)
         kind, path = dtype_of(dtype, place), folder_of(reference, offline=offline)
-        if path.is_dir() and not (path / "config.json").is_file():
+        if (path / "pipeline.json").is_file():
             if variant or allow:
                 raise InvalidValue(
                     "variant and allow are for published models.", do="Leave them out."

@@ -16,6 +16,7 @@ from torch import Tensor
 from diptych.checkpoints.account import LoadReport
 from diptych.checkpoints.families.preprocessor import square, square_in
 from diptych.checkpoints.folder import read_json
+from diptych.checkpoints.header import files_of
 from diptych.checkpoints.load import Found, found_in, load
 from diptych.foundation.errors import InvalidValue, Unreadable
 from diptych.imaging.clip_pictures import CLIP as CLIP_PIXELS
@@ -162,8 +163,15 @@ FAMILIES: dict[str, Family] = {
 def read_published_dual(
     path: Path, dtype: torch.dtype, *, variant: str = "", allow: Sequence[str] = ()
 ) -> PublishedDual:
-    """A folder with config.json, or one weight file. Every tensor is accounted for before any is
-    read. Raises NotFound, Unreadable, InvalidValue."""
+    """A folder, or one weight file. Every tensor is accounted for before any is read. Raises
+    NotFound, Unreadable, InvalidValue."""
+    if path.is_dir() and not (path / "config.json").is_file():
+        files = files_of(path, variant)  # as OpenCLIP's folders are
+        if len(files) > 1:
+            raise Unreadable(
+                f"{str(path)!r} holds shards and no config.json.", do="Copy the folder again."
+            )
+        path = files[0]
     found = found_in(path, variant=variant, allow=allow, content=_beside(path))
     one = next((one for one in found if one.part.component in FAMILIES), None)
     if one is None:

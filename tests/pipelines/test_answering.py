@@ -19,6 +19,7 @@ from diptych.foundation.errors import InvalidValue
 from diptych.models.decoder import Decoder
 from diptych.models.decoder_config import DecoderConfig
 from diptych.pipelines.answering import Answering
+from diptych.pipelines.asking import answered
 from diptych.pipelines.decoder_reading import DecoderReading
 from diptych.pipelines.exactness import fitting_rows
 from diptych.pipelines.reading import Answer, Ask, Prompt
@@ -116,6 +117,28 @@ def test_many_strangers_who_come_and_go() -> None:
     assert len(cancelled) > 10
     for number in draw.sample(sorted(set(range(500)) - cancelled), 120):
         assert texts[number].answer() == alone(asks[number]), number
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_what_is_not_packed_or_narrow_is_exact_too(kind: torch.dtype) -> None:
+    """Each text then goes by itself."""
+    torch.manual_seed(4)
+    decoder = Decoder(DecoderConfig.tiny(vocabulary=VOCABULARY)).eval().requires_grad_(False)
+    if kind == torch.bfloat16:
+        decoder.to(kind).pack()
+    one = DecoderReading(decoder, (END,), lambda tokens: "")
+    draw = Random(1)
+    asks = [
+        Ask(
+            Prompt(
+                b"", lambda: one.words([]), one.words([draw.randrange(3, 40) for _ in range(n)])
+            ),
+            Decoding(most=12),
+        )
+        for n in (1, 4, 9, 2, 7)
+    ]
+    together = answered(one, asks)
+    assert [answered(one, [ask])[0] for ask in asks] == together
 
 
 def test_fast_says_the_same_words() -> None:

@@ -81,6 +81,16 @@ class KVView:
                 kept[texts, :, places] = new
         return self.keys[layer, :, :, : self.span], self.values[layer, :, :, : self.span]
 
+    def each(self) -> list[KVView]:
+        """The texts by themselves."""
+        return [
+            KVView(
+                self.keys[:, i : i + 1], self.values[:, i : i + 1], [start], self.count,
+                causal=self.causal, shared=self.shared,
+            )
+            for i, start in enumerate(self.starts)
+        ]  # fmt: skip
+
     @cached_property
     def _where(self) -> tuple[Tensor, Tensor]:
         device = self.keys.device

@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from diptych.decoding.slots import KVView
 from diptych.models.decoder_config import DecoderConfig
@@ -96,9 +97,14 @@ class Decoder(nn.Module):
 
     def step(self, rows: Tensor, places: Tensor, view: KVView, calls: int = 0) -> Tensor:
         """One row of each text: rows [B, D] at places [B] or [B, 3] -> states [B, D], normed; with
-        `calls` as `DecoderStep`, if it is packed."""
+        `calls` as `DecoderStep` if it is packed and of 32 bits or more, else each text alone."""
         narrow = rows.dtype not in (torch.float32, torch.float64)
         if self.one is None or narrow:
+            if calls:
+                # Copied: where a row begins in memory decides the kernel, and the last bits.
+                each = zip(rows.split(1), places.split(1), view.each(), strict=True)
+                alone = torch.cat([self.step(row.clone(), at, own) for row, at, own in each])
+                return pad(alone, (0, 0, 0, calls - len(rows)))
             return self(rows[:, None], places[:, None], view)[:, 0]
         return self.one(rows, places, view, calls)
 

@@ -92,7 +92,7 @@ PUBLISHED: dict[str, tuple[dict[str, Any], Tower, Spec, str]] = {
 def test_published_files(name: str):
     content, tower, spec, kernel = PUBLISHED[name]
     mean, deviation = (tuple(content[key]) for key in ("image_mean", "image_std"))
-    pixels = Preprocess(filter=kernel, mean=mean, deviation=deviation)  # type: ignore[arg-type]
+    pixels = Preprocess(filter=kernel, mean=mean, deviation=deviation)
     assert inputs_of_json(content, tower) == PictureInputs(spec=spec, pixels=pixels)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def asked(
     *,
     causal: bool = True,
     choice: tuple[tuple[int, ...], ...] = (),
-    **decoding: object,
+    **decoding: Any,
 ) -> Ask:
     one = reading()
     prompt = Prompt(
@@ -56,12 +57,12 @@ def asked(
         causal,
     )
     constraint = Choice(choice, (END,)) if choice else None
-    return Ask(prompt, Decoding(**decoding), constraint)  # type: ignore[arg-type]
+    return Ask(prompt, Decoding(**decoding), constraint)
 
 
-def answers(asks: Sequence[Ask], **options: object) -> list[Answer]:
+def answers(asks: Sequence[Ask], **options: Any) -> list[Answer]:
     """All at once, as far as there is room."""
-    answering = Answering(reading(), **options)  # type: ignore[arg-type]
+    answering = Answering(reading(), **options)
     texts = [Text(ask) for ask in asks]
     waiting = list(texts)
     while waiting or answering.texts or answering.searches:
@@ -82,7 +83,7 @@ def any_ask(draw: Random) -> Ask:
         before = [7, 9, 11, 13, 5]
     question = [draw.randrange(3, VOCABULARY) for _ in range(draw.randint(1, 9))]
     kind = draw.random()
-    options: dict[str, object] = {"most": draw.randint(1, 14)}
+    options: dict[str, Any] = {"most": draw.randint(1, 14)}
     if kind < 0.2:
         options |= {"beams": draw.randint(2, 4), "length_penalty": draw.choice((0.0, 1.0, 2.0))}
     elif kind < 0.5:
@@ -266,6 +267,6 @@ def test_an_answer_that_goes_in_circles_is_ended() -> None:
     [({"top_p": 0.0}, "top_p"), ({"most": 0}, "most"), ({"beams": 3, "temperature": 1.0}, "Beams"),
      ({"least": 70}, "least"), ({"stop": ("",)}, "stop")],
 )  # fmt: skip
-def test_what_cannot_be_is_refused(wrong: dict[str, object], named: str) -> None:
+def test_what_cannot_be_is_refused(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidValue, match=named):
-        Decoding(**wrong)  # type: ignore[arg-type]
+        Decoding(**wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -46,11 +47,11 @@ def test_json_follows_its_schema(reader: ImageToText, seed: int) -> None:
     assert len(found["tags"]) <= 2
 
 
-def said(reader: ImageToText, pattern: str, **decoding: object) -> str:
+def said(reader: ImageToText, pattern: str, **decoding: Any) -> str:
     networks = reader.networks
     assert isinstance(networks, VLMNetworks)
     rule = regex(pattern, networks.grammar_words())
-    how = Decoding(**({"most": 60} | decoding))  # type: ignore[arg-type]
+    how = Decoding(most=60, **decoding)
     ask = networks.ask([PICTURE], [Turn("user", "what?", 1)], how, constraint=rule)
     (answer,) = answered(networks, [ask])
     assert answer.finish == "end"

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
 from diptych.cli.reading import add_reader_arguments, decoding_of, loaded
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -45,14 +49,11 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _choose(args: Namespace, picture: object) -> int:
-    from PIL import Image
-
+def _choose(args: Namespace, picture: Image.Image) -> int:
     from diptych.foundation.errors import InvalidValue
 
     if decoding_of(args) is not None:
         raise InvalidValue("Given answers are scored, none is drawn.", do="Leave the options out.")
-    assert isinstance(picture, Image.Image)
     reader = loaded(args)
     for question in args.questions:
         found = reader.choose(picture, question, args.choose)

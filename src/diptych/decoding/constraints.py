@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -33,7 +33,7 @@ class Constraint(Protocol):
         ...
 
 
-Trie = Mapping[int, "Trie"]
+Trie = dict[int, "Trie"]
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Choice:
 
 def trie_of(sequences: Iterable[Sequence[int]]) -> Trie:
     """Sequences as a tree of tokens; a leaf is empty."""
-    root: dict[int, Trie] = {}
+    root: Trie = {}
     for sequence in sequences:
         node = root
         for token in sequence:
-            node = node.setdefault(token, {})  # type: ignore[assignment]
+            node = node.setdefault(token, {})
     return root
 
 

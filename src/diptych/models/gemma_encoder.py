@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from diptych.nn.attention import attend, attend_capped, join_heads, split_heads, spread
-from diptych.nn.norms import bare_norm
+from diptych.nn.norms import PlusOneNorm
 from diptych.nn.positions import rotary_pairs, rotate
 
 
@@ -75,7 +75,7 @@ class GemmaEncoder(nn.Module):
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocabulary, config.width)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.depth))
-        self.norm = _Norm(config)
+        self.norm = PlusOneNorm(config.width, config.norm_epsilon)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> GemmaStates:
         """tokens [B, L] int64, mask [B, L] bool (True: a token; padding may stand on either side,
@@ -97,20 +97,6 @@ class GemmaEncoder(nn.Module):
         for number, layer in enumerate(self.layers):
             states.append(layer(states[-1], turns, seen if number % 2 else near))
         return GemmaStates(tuple(states), self.norm(states[-1]))
-
-
-class _Norm(nn.Module):
-    """A root mean square norm whose gain is 1 + weight, multiplied before anything is rounded."""
-
-    def __init__(self, config: GemmaConfig):
-        super().__init__()
-        self.epsilon = config.norm_epsilon
-        self.weight = nn.Parameter(torch.zeros(config.width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., D] -> [..., D]"""
-        wide = torch.promote_types(x.dtype, torch.float32)
-        return (bare_norm(x.to(wide), self.epsilon) * (1 + self.weight.to(wide))).to(x.dtype)
 
 
 class _Attention(nn.Module):
@@ -154,10 +140,14 @@ class _Layer(nn.Module):
     def __init__(self, config: GemmaConfig):
         super().__init__()
         self.self_attn, self.mlp = _Attention(config), _MLP(config)
-        self.input_layernorm = _Norm(config)
-        self.post_attention_layernorm = _Norm(config)
-        self.pre_feedforward_layernorm = _Norm(config) if config.sandwich else None
-        self.post_feedforward_layernorm = _Norm(config) if config.sandwich else None
+        self.input_layernorm = PlusOneNorm(config.width, config.norm_epsilon)
+        self.post_attention_layernorm = PlusOneNorm(config.width, config.norm_epsilon)
+        self.pre_feedforward_layernorm = (
+            PlusOneNorm(config.width, config.norm_epsilon) if config.sandwich else None
+        )
+        self.post_feedforward_layernorm = (
+            PlusOneNorm(config.width, config.norm_epsilon) if config.sandwich else None
+        )
 
     def forward(self, x: Tensor, turns: Tensor, seen: Tensor) -> Tensor:
         """[B, L, D] -> [B, L, D]"""

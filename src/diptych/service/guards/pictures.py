@@ -10,7 +10,7 @@ import re
 import struct
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,11 @@ class Decoded:
     """The first frame: `pixels` [height, width, 3] uint8 as bytes, upright, over white, without
     metadata. `recipe`: our JSON of how it was made, if the PNG carries one; unchecked."""
 
-    pixels: bytes
+    pixels: bytes = field(repr=False)  # nor in a log
     width: int
     height: int
     warnings: tuple[str, ...] = ()
-    recipe: str | None = None
+    recipe: str | None = field(default=None, repr=False)
 
 
 def from_base64(text: str, field: str) -> bytes:

@@ -201,6 +201,13 @@ def test_18_a_pixel_bomb_is_refused_by_its_header(kind: str):
     check_header(CLAIMS[kind](6000, 5500), "/image")
 
 
+@pytest.mark.parametrize("kind", CLAIMS)
+def test_a_claimed_size_is_read_to_the_pixel(kind: str):
+    content = CLAIMS[kind](6001, 5002)
+    found = sniff(content)
+    assert found == kind and size_of(content, found) == (6001, 5002)
+
+
 def test_18_the_process_counts_again_and_memory_has_a_bound():
     """If a header parser of ours were fooled, the process would still refuse, in little memory."""
     bomb = flat_png(6000, 6000)
@@ -209,7 +216,7 @@ def test_18_the_process_counts_again_and_memory_has_a_bound():
     async def run() -> Problem:
         from diptych.service.guards import pictures
 
-        child = await pictures._started(("330", "10"))  # too few to decode it: "memory"
+        child = await pictures._started(("200", "10"))  # too few to decode it: "memory"
         try:
             said, pixels = await pictures._asked(child, bomb)
             assert (said, pixels) == ({"error": "pixels"}, b"")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diptych.foundation.errors import NotFound, Unreadable
+from diptych.service.guards import words
 from diptych.service.guards.moderation import WordList, folded, moderated, read_word_list, word_list
 from diptych.service.guards.problem import Problem
 from diptych.service.guards.words import checked, longest_marks, shown
@@ -51,12 +52,21 @@ def test_7_the_bound_of_bytes_is_one_of_its_own(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("sign", [*"\u200b\u200d\u202e\u2066\ufeff\u00ad\ufe0f\u034f", *TAGS])
 def test_8_the_unseen_is_gone_from_what_is_shown_and_stays_in_the_raw(sign: str):
-    words = checked(f"a r{sign}ed cat", "/prompt")
-    assert (words.raw, words.shown) == (f"a r{sign}ed cat", "a red cat")
+    got = checked(f"a r{sign}ed cat", "/prompt")
+    assert (got.raw, got.shown) == (f"a r{sign}ed cat", "a red cat")
 
 
 def test_8_width_and_ligatures_are_seen_alike():
     assert shown("ｒｅｄ ﬁsh") == "red fish"
+    assert shown("\u1100\u3164\u1161") == "\uac00"  # a filler between two halves of a letter
+
+
+def test_8_no_character_becomes_an_unseen_one():
+    """So that one round of stripping is enough."""
+    for code in (*range(0xD800), *range(0xE000, 0x110000)):
+        assert shown(shown(chr(code))) == shown(chr(code))
+    everything = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
+    assert not words._UNSEEN.search(shown(everything))
 
 
 @given(st.text(st.characters(blacklist_categories=("Cs",)), max_size=40))
@@ -73,8 +83,8 @@ def test_the_worst_prompt_is_quick():
 
 
 def test_the_shipped_list_refuses_nothing():
-    words = checked("anything at all", "/prompt")
-    assert moderated(words, WordList(), "/prompt") is words
+    prompt = checked("anything at all", "/prompt")
+    assert moderated(prompt, WordList(), "/prompt") is prompt
 
 
 HIDDEN = [

@@ -83,10 +83,7 @@ def _decoded(content: bytes) -> tuple[dict[str, Any], bytes]:
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """16-bit gray by its upper byte, as Pillow reads 16-bit color."""
     if picture.mode.startswith("I"):
-        exif = picture.getexif()
-        gray = picture.convert("I").point(lambda v: v * (1 / 256)).convert("L")
-        gray.info = {"exif": exif.tobytes()}
-        return gray
+        return picture.convert("I").point(lambda v: v * (1 / 256)).convert("L")
     return picture
 
 

@@ -53,9 +53,7 @@ def checked(text: str, field: str) -> Words:
 def shown(text: str) -> str:
     """NFKC, without what no font shows and without spaces at the ends; doing it twice changes
     nothing."""
-    # NFKC makes fillers out of other fillers, and what is left may compose anew.
-    once = normalize("NFKC", _UNSEEN.sub("", text))
-    return normalize("NFKC", _UNSEEN.sub("", once)).strip()
+    return normalize("NFKC", _UNSEEN.sub("", text)).strip()
 
 
 def longest_marks(text: str) -> int:

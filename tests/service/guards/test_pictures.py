@@ -415,6 +415,48 @@ def test_a_process_is_used_again_until_its_number_of_pictures():
     assert first == second and third == 0 and fourth not in (0, first)
 
 
+def test_many_at_once_each_get_their_own_also_after_some_went_away():
+    colors = [(n * 20, 255 - n * 20, n) for n in range(12)]
+
+    async def run() -> list[bytes | None]:
+        decoder = Decoder(processes=2)
+
+        async def one(color: tuple[int, int, int]) -> bytes:
+            result = await decoder.decoded(saved(Image.new("RGB", (200, 100), color)))
+            return result.pixels[:3]
+
+        tasks = [asyncio.create_task(one(color)) for color in colors]
+        for gone in (0, 5):
+            await asyncio.sleep(0.2)
+            tasks[gone].cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert decoder._free.qsize() == 2
+        await decoder.close()
+        return [None if isinstance(d, BaseException) else d for d in done]
+
+    pixels = asyncio.run(run())
+    assert sum(p is None for p in pixels) <= 2
+    assert all(p in (None, bytes(c)) for p, c in zip(pixels, colors, strict=True))
+
+
+def test_who_leaves_in_the_middle_leaves_no_half_answer_to_the_next():
+    large = saved(Image.effect_noise((1600, 1600), 90).convert("RGB"), "JPEG")
+
+    async def run() -> Decoded:
+        decoder = Decoder(processes=1)
+        await decoder.start()
+        for pause in (0.0, 0.01, 0.03, 0.06):
+            task = asyncio.create_task(decoder.decoded(large))
+            await asyncio.sleep(pause)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        result = await decoder.decoded(saved(picture()))
+        await decoder.close()
+        return result
+
+    assert asyncio.run(run()).pixels == picture().tobytes()
+
+
 def test_a_process_that_died_meanwhile_costs_nobody_a_picture():
     async def run() -> Decoded:
         decoder = Decoder(processes=1)
@@ -470,6 +512,7 @@ def test_the_process_holds_no_secret_and_opens_no_file(tmp_path: Path):
         child = decoder._free.get_nowait()
         decoder._free.put_nowait(child)
         assert child is not None
+        await decoder.decoded(saved(picture()))
         about = Path(f"/proc/{child.process.pid}")
         told = (about / "environ").read_bytes(), (about / "limits").read_text()
         await decoder.close()
@@ -483,4 +526,5 @@ def test_the_process_holds_no_secret_and_opens_no_file(tmp_path: Path):
     assert b"secret" not in environment
     rows = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()[1:]}
     assert rows["Max open files"] == rows["Max file size"] == rows["Max processes"] == "0"
+    assert 10 <= int(rows["Max cpu time"]) <= 12  # seconds, what it used so far included
     assert rows["Max address space"] == str(1 << 30)

@@ -27,9 +27,9 @@ class Rule:
     """`ours` and `theirs` are prefixes of names, or whole names. `op`: how a tensor is turned:
     `squeeze` a 1x1 convolution to a matrix, `transpose`, `swap_halves` of its rows; `batched` and
     `row` take one and two axes of one off the front, `scalar` puts one there. `part` k of
-    `parts`: ours is the k-th of equal shares of their rows, as q, k and v of one matrix; `shares`:
-    where they are not equal, how they relate. `also`: further prefixes where the same tensor is
-    stored once more."""
+    `parts`: ours is the k-th of equal shares of their rows (under `transpose` of their columns), as
+    q, k and v of one matrix; `shares`: where they are not equal, how they relate. `also`: further
+    prefixes where the same tensor is stored once more."""
 
     ours: str
     theirs: str
@@ -74,16 +74,19 @@ def plan_of(rules: Sequence[Rule], names: Iterable[str], prefix: str = "") -> li
 def shape_of(take: Take, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that a stored tensor must have for ours to have `shape`; the axis of two ones at
     the end is optional under `squeeze`."""
-    if take.rule.op == TRANSPOSE:
-        shape = (*shape[:-2], shape[-1], shape[-2])
     if take.rule.op in _IN_FRONT:
         return (1, 1)[: max(0, _IN_FRONT[take.rule.op])] + shape[take.rule.op == SCALAR :]
     _, mine, all_of_them = take.rule.share()
-    return (shape[0] * all_of_them // mine, *shape[1:]) if shape else shape
+    shape = (shape[0] * all_of_them // mine, *shape[1:]) if shape else shape
+    if take.rule.op == TRANSPOSE and len(shape) > 1:
+        shape = (*shape[:-2], shape[-1], shape[-2])
+    return shape
 
 
 def ours_of(take: Take, stored: Tensor) -> Tensor:
     """A stored tensor made ours: a view of it where that is possible."""
+    if take.rule.op == TRANSPOSE and stored.ndim > 1:
+        stored = stored.mT
     if take.rule.parts > 1:
         before, mine, all_of_them = take.rule.share()
         unit = len(stored) // all_of_them
@@ -91,7 +94,7 @@ def ours_of(take: Take, stored: Tensor) -> Tensor:
     if take.rule.op == SQUEEZE:
         return stored.flatten(1) if stored.ndim == 4 else stored
     if take.rule.op == TRANSPOSE:
-        return stored.mT.contiguous()
+        return stored.contiguous()
     if take.rule.op == SWAP_HALVES:
         return torch.cat(stored.chunk(2)[::-1])
     return _without_front(stored, _IN_FRONT.get(take.rule.op, 0))
@@ -108,17 +111,19 @@ def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Ten
     """All of our tensors as the layout stores them: `ours_of` undone. Raises InvalidValue where
     the layout has one tensor for two of ours that are not the same."""
     parts: dict[str, dict[int, Tensor]] = {}
+    axes: dict[str, int] = {}
     for take in plan:
         tensor = ours[take.ours]
         if take.rule.op == SQUEEZE and tensor.ndim == 2:
             tensor = tensor[:, :, None, None]
         elif take.rule.op == TRANSPOSE:
-            tensor = tensor.mT
+            tensor = tensor.mT if tensor.ndim > 1 else tensor
         elif take.rule.op == SWAP_HALVES:
             tensor = torch.cat(tensor.chunk(2)[::-1])
         else:
             tensor = _without_front(tensor, -_IN_FRONT.get(take.rule.op, 0))
         for place in (take.theirs, *take.also):
+            axes[place] = -1 if take.rule.op == TRANSPOSE else 0
             there = parts.setdefault(place, {}).setdefault(take.rule.part, tensor)
             if there is not tensor and not torch.equal(there, tensor):
                 raise InvalidValue(
@@ -127,7 +132,9 @@ def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Ten
                     do="Write a folder.",
                 )
     return {
-        name: torch.cat([found[k] for k in sorted(found)]) if len(found) > 1 else found[0]
+        name: torch.cat([found[k] for k in sorted(found)], axes[name])
+        if len(found) > 1
+        else found[0]
         for name, found in ((name, found) for name, found in parts.items())
     }
 

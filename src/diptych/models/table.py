@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
 from diptych.models.autoencoder_tiny import AutoencoderTiny, AutoencoderTinyConfig
+from diptych.models.classic_config import ClassicConfig
+from diptych.models.classic_decoder import ClassicDecoder
 from diptych.models.clip import CLIP, CLIPConfig
 from diptych.models.clip_text import CLIPText, CLIPTextConfig
 from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
@@ -274,6 +276,14 @@ def _decoder(config: DecoderConfig, batch: int, seed: int) -> Inputs:
     return {"rows": torch.randn(batch, 6, config.width, generator=_random(seed))}
 
 
+def _classic(config: ClassicConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    return {
+        "rows": torch.randn(batch, 6, config.width, generator=draw),
+        "memory": torch.randn(batch, 5, config.memory, generator=draw),
+    }
+
+
 def _vlm(config: VLMConfig, batch: int, seed: int) -> Inputs:
     draw, size = _random(seed), config.vision.image_size
     words = torch.randint(config.picture_token, (batch, 6), generator=draw)
@@ -300,6 +310,13 @@ MODELS: dict[str, ModelEntry] = {
     "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
     "autoencoder-sd": ModelEntry(AutoencoderSDConfig, AutoencoderSD, _autoencoder_sd),
     "autoencoder-tiny": ModelEntry(AutoencoderTinyConfig, AutoencoderTiny, _autoencoder_tiny),
+    # As the decoder's. What is added to every key alike changes no softmax.
+    "classic-decoder": ModelEntry(
+        ClassicConfig,
+        ClassicDecoder,
+        _classic,
+        (r"embed_tokens\.weight", r"lm_head\.weight", r"head_bias"),
+    ),
     "clip": ModelEntry(CLIPConfig, CLIP, _clip),
     "clip-text": ModelEntry(CLIPTextConfig, CLIPText, _clip_text),
     "clip-vision": ModelEntry(CLIPVisionConfig, CLIPVision, _clip_vision),

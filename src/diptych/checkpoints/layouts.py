@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diptych.checkpoints.families import (
+    blip,
     clip,
     clip_text,
     controls,
@@ -62,6 +63,7 @@ KINDS: dict[str, Kind] = {
     "vae": Kind(AutoencoderSD, sd_vae.config_of_json),
     "text_encoder": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     "text_encoder_2": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
+    **blip.KINDS,
     **clip.KINDS,
     **controls.KINDS,
     **qwen_vl.KINDS,
@@ -96,6 +98,7 @@ def _texts(component: str, prefixes: tuple[str, ...]) -> tuple[Layout, ...]:
 
 
 LAYOUTS: tuple[Layout, ...] = (
+    *blip.LAYOUTS,
     # Before the towers alone, whose names they hold below a prefix.
     *clip.LAYOUTS,
     *siglip.LAYOUTS,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
 from diptych.models.autoencoder_tiny import AutoencoderTiny, AutoencoderTinyConfig
+from diptych.models.blip import Blip, BlipConfig
 from diptych.models.classic_config import ClassicConfig
 from diptych.models.classic_decoder import ClassicDecoder
 from diptych.models.clip import CLIP, CLIPConfig
@@ -284,6 +285,14 @@ def _classic(config: ClassicConfig, batch: int, seed: int) -> Inputs:
     }
 
 
+def _blip(config: BlipConfig, batch: int, seed: int) -> Inputs:
+    draw, size = _random(seed), config.vision.image_size
+    return {
+        "image": torch.randn(batch, 3, size, size, generator=draw),
+        "tokens": torch.randint(30, (batch, 6), generator=draw),
+    }
+
+
 def _vlm(config: VLMConfig, batch: int, seed: int) -> Inputs:
     draw, size = _random(seed), config.vision.image_size
     words = torch.randint(config.picture_token, (batch, 6), generator=draw)
@@ -310,7 +319,8 @@ MODELS: dict[str, ModelEntry] = {
     "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
     "autoencoder-sd": ModelEntry(AutoencoderSDConfig, AutoencoderSD, _autoencoder_sd),
     "autoencoder-tiny": ModelEntry(AutoencoderTinyConfig, AutoencoderTiny, _autoencoder_tiny),
-    # As the decoder's. What is added to every key alike changes no softmax.
+    "blip": ModelEntry(BlipConfig, Blip, _blip),
+    # As the decoder's.
     "classic-decoder": ModelEntry(
         ClassicConfig,
         ClassicDecoder,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -14,6 +16,7 @@ from diptych.foundation.errors import NotFound, Unreadable
 from diptych.foundation.progress import Report, silent
 from diptych.models.qwen_vl.network import QwenVL
 from diptych.models.vlm import VLM
+from diptych.pipelines.classic_networks import WAYS, ClassicNetworks
 from diptych.pipelines.vlm_networks import MANNERS, VLMNetworks
 from diptych.text.hub_tokenizer import HubTokenizer
 
@@ -31,16 +34,19 @@ def read_published_reader(
     allow: tuple[str, ...] = (),
     pack: bool = True,
     report: Report = silent,
-) -> tuple[VLMNetworks, LoadReport]:
+) -> tuple[VLMNetworks | ClassicNetworks, LoadReport]:
     """The networks and their account. Raises NotFound or Unreadable, before any tensor is read.
 
     `pack`: the language model's weights laid for speed, once more in memory than in the file.
     """
-    kind = read_json(path / "config.json").get("model_type", "")
+    content = read_json(path / "config.json")
+    kind = content.get("model_type", "")
+    if kind in _CLASSIC:
+        return _read_classic(path, dtype, content, allow=allow, pack=pack, report=report)
     if kind not in MANNERS:
         raise Unreadable(
             f"A model of type {kind!r} does not read pictures here yet.",
-            do=f"Those that do: {', '.join(sorted(MANNERS))}.",
+            do=f"Those that do: {', '.join(sorted({*MANNERS, *_CLASSIC}))}.",
         )
     tokenizer = HubTokenizer.load(path)
     found = found_in(path, allow=allow)
@@ -56,6 +62,39 @@ def read_published_reader(
     networks = VLMNetworks(
         network.language, ends, tokenizer.decode, network, tokenizer, inputs,
         MANNERS[kind],
+    )  # fmt: skip
+    return networks, found[0].report
+
+
+# By the type that a folder's config names.
+_CLASSIC = frozenset({"blip"})
+
+
+def _read_classic(
+    path: Path,
+    dtype: torch.dtype,
+    content: Mapping[str, Any],
+    *,
+    allow: tuple[str, ...],
+    pack: bool,
+    report: Report,
+) -> tuple[ClassicNetworks, LoadReport]:
+    found = found_in(path, allow=allow)
+    family, config = found[0].report.family, found[0].part.config
+    if family not in WAYS:
+        raise Unreadable(
+            f"{str(path)!r} holds a {family}, which says no words.",
+            do=f"Those that do: {', '.join(sorted(WAYS))}.",
+        )
+    way = WAYS[family]
+    tokenizer = HubTokenizer.load(path)
+    inputs = inputs_of_json(_preprocessor(path), Tower(*config.rows))
+    network = cast(Any, load(found[0], dtype, report))
+    if pack:
+        network.language.pack()
+    networks = ClassicNetworks(
+        network.language, way.ends(content), tokenizer.decode, network, tokenizer, inputs, way,
+        way.begins(content), way.within and (way.within[0](content), way.within[1](content)),
     )  # fmt: skip
     return networks, found[0].report
 

@@ -19,6 +19,7 @@ from diptych.foundation.errors import InvalidValue
 from diptych.foundation.memory import keep_freed_memory
 from diptych.imaging.pictures import read_picture, upright_rgb
 from diptych.pipelines.asking import answered
+from diptych.pipelines.classic_networks import ClassicNetworks
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_image_to_text
 from diptych.pipelines.image_to_text import ImageToTextNetworks
@@ -44,7 +45,7 @@ class ImageToText:
     beginnings of `store`, which change no answer: a second question about a picture does not look
     at it again."""
 
-    networks: ImageToTextNetworks | VLMNetworks
+    networks: ImageToTextNetworks | VLMNetworks | ClassicNetworks
     name: str
     report: LoadReport | None = None
     store: PrefixStore = field(default_factory=PrefixStore)
@@ -151,7 +152,13 @@ class ImageToText:
         if len(set(choices)) != len(choices) or not choices or not all(choices):
             raise InvalidValue(f"The choices {list(choices)} are none, empty or alike.")
         ask = self.networks.request(_opened(picture), _question(question))
-        words = [tuple(self.networks.tokenizer.encode(choice)) for choice in choices]
+        networks = self.networks
+        encode = (
+            networks.tokenizer.bare
+            if isinstance(networks, ClassicNetworks)
+            else networks.tokenizer.encode
+        )
+        words = [tuple(encode(choice)) for choice in choices]
         rule = Choice(tuple(words), self.networks.ends)
         logs = scored(self.networks, ask.prompt, rule, self.store)
         total = sum(exp(log) for log in logs)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from diptych.foundation.errors import NotFound, Unreadable
+from diptych.text.chat import escaped
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,6 +44,14 @@ class HubTokenizer:
         has none."""
         begun = bool(self.bos) and self.bos in text
         return self.tokenizer.encode(text, add_special_tokens=not begun).ids
+
+    def bare(self, text: str) -> list[int]:
+        """Numbers of a text alone, without marks."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def plain(self, text: str) -> str:
+        """Text in which no word of the model's own stands."""
+        return escaped(text, self.special)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of tokens, special ones left out."""

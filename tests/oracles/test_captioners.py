@@ -1,0 +1,222 @@
+"""Captioners and answerers of before: from a folder to the words that transformers says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from networks import apart
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from diptych.checkpoints.load import found_in, load
+from diptych.checkpoints.rules import stored_of
+from diptych.decoding.choices import Decoding
+from diptych.foundation.errors import InvalidValue, Unreadable
+from diptych.models.blip import Blip, caption_loss
+from diptych.pipelines.classic_networks import ClassicNetworks
+from diptych.pipelines.reader_front import ImageToText
+from tests.tiny_captioners import CONFIGS, folder, image_processor, published
+
+SPEAKING = [name for name in CONFIGS if name != "blip-matcher"]
+every_family = pytest.mark.parametrize("name", SPEAKING)
+QUESTION = "how many stars are there?"
+MOST = 9
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = tmp_path_factory.mktemp("captioners")
+    for name in CONFIGS:
+        folder(name, top / name)
+    return top
+
+
+def picture(width: int = 45, height: int = 60, seed: int = 0) -> Image.Image:
+    draw = np.random.default_rng(seed)
+    return Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def pixels_of(name: str, one: Image.Image) -> Tensor:
+    return image_processor(name)(one, return_tensors="pt")["pixel_values"]
+
+
+def asked_of(networks: ClassicNetworks, task: str) -> Tensor:
+    """What is asked, as their networks are given it: our tokens."""
+    asked = networks.asked(task)
+    around = networks.within or (networks.begins, ())
+    return torch.tensor([[*around[0], *asked, *around[1]]])
+
+
+def theirs_of(name: str, networks: ClassicNetworks, one: Image.Image, task: str, **how: Any) -> Any:
+    network, given = published(name), {"pixel_values": pixels_of(name, one)}
+    ids = asked_of(networks, task)
+    begun = networks.begins
+    if name == "blip-captioner":  # the last token is dropped there
+        ids = torch.cat([ids, ids[:, :1]], dim=1)
+    out = network.generate(
+        **given, input_ids=ids, max_new_tokens=MOST, do_sample=False, **how
+    )[0].tolist()  # fmt: skip
+    if networks.within is not None:
+        ids = torch.tensor([begun])
+    elif name == "blip-captioner":
+        ids = ids[:, :-1]
+    assert out[: ids.shape[1]] == ids[0].tolist()
+    said = out[ids.shape[1] :]
+    end = next((i for i, token in enumerate(said) if token in networks.ends), len(said))
+    return said[:end]
+
+
+def opened(folders: Path, name: str) -> tuple[ImageToText, ClassicNetworks]:
+    reader = ImageToText.load(str(folders / name))
+    assert isinstance(reader.networks, ClassicNetworks)
+    return reader, reader.networks
+
+
+def tasks_of(networks: ClassicNetworks) -> list[str]:
+    return ["caption", *([QUESTION] if networks.way.question else [])]
+
+
+@every_family
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_answers(folders: Path, name: str, seed: int) -> None:
+    reader, networks = opened(folders, name)
+    one = picture(seed=seed)
+    for task in tasks_of(networks):
+        (answer,) = reader.respond([one], [task], Decoding(most=MOST))
+        assert list(answer.tokens) == theirs_of(name, networks, one, task)
+
+
+@every_family
+def test_beams(folders: Path, name: str) -> None:
+    reader, networks = opened(folders, name)
+    one, task = picture(), tasks_of(networks)[-1]
+    (answer,) = reader.respond([one], [task], Decoding(most=MOST, beams=3))
+    said = theirs_of(name, networks, one, task, num_beams=3, early_stopping=False)
+    assert list(answer.tokens) == said
+
+
+@every_family
+def test_answers_do_not_depend_on_their_company(folders: Path, name: str) -> None:
+    reader, networks = opened(folders, name)
+    pictures = [picture(seed=i) for i in range(5)]
+    tasks = [tasks_of(networks)[-1]] * 5
+    together = reader.respond(pictures, tasks, Decoding(most=MOST))
+    for one, task, answer in zip(pictures, tasks, together, strict=True):
+        (alone,) = ImageToText.load(str(folders / name)).respond([one], [task], Decoding(most=MOST))
+        assert answer == alone
+    shared = reader.respond(pictures, tasks, Decoding(most=MOST), exact=False)
+    assert [answer.tokens for answer in shared] == [answer.tokens for answer in together]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_folders_are_written_back(folders: Path, name: str) -> None:
+    tensors = load_file(folders / name / "model.safetensors")
+    (found,) = found_in(folders / name)
+    found.report.check()
+    back = stored_of(found.plan, load(found).state_dict())
+    assert all(torch.equal(back[key], tensors[key]) for key in back)
+    assert set(tensors) - set(back) == set(found.report.ignored)
+
+
+def test_what_a_captioner_does_not_do_is_refused(folders: Path) -> None:
+    reader, _ = opened(folders, "blip-captioner")
+    with pytest.raises(InvalidValue, match="was not trained for"):
+        reader.answer(picture(), QUESTION)
+    with pytest.raises(Unreadable, match="says no words"):
+        ImageToText.load(str(folders / "blip-matcher"))
+
+
+def read(folders: Path, name: str) -> Any:
+    (found,) = found_in(folders / name)
+    return load(found, torch.float64)
+
+
+def given(seed: int = 1) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    image = torch.randn(2, 3, 28, 28, generator=draw).double()
+    return image, torch.randint(20, 90, (2, 7), generator=draw)
+
+
+def both_apart(ours: Any, theirs: Any) -> None:
+    """Values and gradients of the picture."""
+    found = []
+    for run in (ours, theirs):
+        image = given()[0].requires_grad_(True)
+        out = run(image)
+        weights = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).reshape(out.shape)
+        found.append((out, torch.autograd.grad((out * weights).sum(), [image])[0]))
+    assert apart(found[0][0], found[1][0]) < 1e-9
+    assert apart(found[0][1], found[1][1]) < 1e-9
+
+
+def double(name: str) -> nn.Module:
+    return published(name).double()
+
+
+def test_blip_captions(folders: Path) -> None:
+    ours, theirs, tokens = read(folders, "blip-captioner"), double("blip-captioner"), given()[1]
+    both_apart(
+        lambda image: ours(image, tokens),
+        lambda image: theirs(pixel_values=image, input_ids=tokens).logits,
+    )
+    assert isinstance(ours, Blip)
+    labels = tokens.clone()
+    labels[0, -2:] = 0
+    both_apart(
+        lambda image: caption_loss(ours(image, tokens), labels),
+        lambda image: (
+            theirs(
+                pixel_values=image, input_ids=tokens, labels=labels.masked_fill(labels == 0, -100)
+            ).loss
+        ),
+    )
+
+
+def test_blip_answers(folders: Path) -> None:
+    ours, theirs, tokens = read(folders, "blip-vqa"), double("blip-vqa"), given()[1]
+
+    def theirs_run(image: Tensor) -> Tensor:
+        seen = theirs.vision_model(pixel_values=image)[0]
+        read = theirs.text_encoder(input_ids=tokens[:, :4], encoder_hidden_states=seen,
+                                   is_decoder=False)[0]  # fmt: skip
+        return theirs.text_decoder(input_ids=tokens, encoder_hidden_states=read).logits
+
+    both_apart(lambda image: ours(image, tokens, tokens[:, :4]), theirs_run)
+
+
+def test_blip_matches(folders: Path) -> None:
+    ours, theirs, tokens = read(folders, "blip-matcher"), double("blip-matcher"), given()[1]
+    filled = torch.ones_like(tokens, dtype=torch.bool)
+    filled[1, 5:] = False
+    both_apart(
+        lambda image: ours.match(image, tokens, filled),
+        lambda image: (
+            theirs(
+                input_ids=tokens,
+                pixel_values=image,
+                attention_mask=filled.long(),
+                use_itm_head=True,
+            ).itm_score
+        ),
+    )
+
+    def cosines(image: Tensor) -> Tensor:
+        pictures, texts = ours.vectors(image, tokens, filled)
+        return pictures @ texts.T
+
+    both_apart(
+        cosines,
+        lambda image: (
+            theirs(
+                input_ids=tokens,
+                pixel_values=image,
+                attention_mask=filled.long(),
+                use_itm_head=False,
+            ).itm_score
+        ),
+    )

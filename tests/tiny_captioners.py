@@ -34,14 +34,80 @@ def _blip() -> Any:
     )  # fmt: skip
 
 
+def _git() -> Any:
+    import transformers as hub
+
+    text = WORDS | {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    return hub.GitConfig(vision_config=hub.GitVisionConfig(**VISION).to_dict(), **text, **EAGER)
+
+
+def _vit_gpt2() -> Any:
+    import transformers as hub
+
+    words = hub.GPT2Config(
+        n_embd=32, n_layer=2, n_head=4, n_positions=64, vocab_size=340, bos_token_id=1,
+        eos_token_id=2, add_cross_attention=True,
+    )  # fmt: skip
+    made = hub.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        hub.ViTConfig(**VISION), words, decoder_start_token_id=1, pad_token_id=0, eos_token_id=2,
+        bos_token_id=1,
+    )  # fmt: skip
+    made._attn_implementation = "eager"
+    return made
+
+
+def _blip2(text: Any, **more: Any) -> Any:
+    import transformers as hub
+
+    former = hub.Blip2QFormerConfig(
+        **WORDS, encoder_hidden_size=32, cross_attention_frequency=2
+    )  # fmt: skip
+    vision = hub.Blip2VisionConfig(**VISION, layer_norm_eps=1e-6)
+    return hub.Blip2Config(
+        vision_config=vision.to_dict(), qformer_config=former.to_dict(),
+        text_config=text.to_dict(), num_query_tokens=4, image_token_index=3, **more, **EAGER,
+    )  # fmt: skip
+
+
+def _blip2_opt() -> Any:
+    import transformers as hub
+
+    return _blip2(hub.OPTConfig(
+        vocab_size=340, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=48,
+        max_position_embeddings=64, word_embed_proj_dim=32, bos_token_id=1, eos_token_id=2,
+        pad_token_id=0,
+    ))  # fmt: skip
+
+
+def _blip2_t5() -> Any:
+    import transformers as hub
+
+    return _blip2(hub.T5Config(
+        vocab_size=340, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_decoder_layers=2,
+        num_heads=4, feed_forward_proj="gated-gelu", tie_word_embeddings=False,
+        decoder_start_token_id=0, eos_token_id=2, pad_token_id=0, bos_token_id=1,
+    ))  # fmt: skip
+
+
 CONFIGS: dict[str, tuple[Callable[[], Any], str]] = {
     "blip-captioner": (_blip, "BlipForConditionalGeneration"),
     "blip-vqa": (_blip, "BlipForQuestionAnswering"),
     "blip-matcher": (_blip, "BlipForImageTextRetrieval"),
+    "git": (_git, "GitForCausalLM"),
+    "vit-gpt2": (_vit_gpt2, "VisionEncoderDecoderModel"),
+    "blip2-opt": (_blip2_opt, "Blip2ForConditionalGeneration"),
+    "blip2-t5": (_blip2_t5, "Blip2ForConditionalGeneration"),
 }
 _SQUARE = {"size": {"height": 28, "width": 28}}
 _PROCESSORS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "blip": ("blip", "Blip", _SQUARE),
+    "blip2": ("blip", "Blip", _SQUARE),
+    "git": (
+        "clip",
+        "CLIP",
+        {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}},
+    ),
+    "vit": ("vit", "ViT", _SQUARE),
 }
 
 

@@ -140,5 +140,7 @@ def exact_norms(network: Module, epsilon: float = 1e-6) -> Module:
             kind = type(child).__name__
             plain = kind.endswith(("RMSNorm", "T5LayerNorm")) and not kind.startswith("Gemma")
             if plain and type(child) is not nn.RMSNorm:
-                setattr(parent, name, nn.RMSNorm(len(child.weight), eps=epsilon))
+                made = nn.RMSNorm(len(child.weight), eps=epsilon)
+                made.weight = child.weight
+                setattr(parent, name, made)
     return network

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from networks import apart
+from networks import apart, exact_norms, widened
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -17,7 +18,11 @@ from diptych.checkpoints.load import found_in, load
 from diptych.checkpoints.rules import stored_of
 from diptych.decoding.choices import Decoding
 from diptych.foundation.errors import InvalidValue, Unreadable
-from diptych.models.blip import Blip, caption_loss
+from diptych.models.blip import Blip, BlipConfig, caption_loss
+from diptych.models.blip2 import Blip2, Blip2Config
+from diptych.models.git import GIT_BASE, Git
+from diptych.models.vit_gpt2 import VitGpt2, VitGpt2Config
+from diptych.nn.unfilled import without_memory
 from diptych.pipelines.classic_networks import ClassicNetworks
 from diptych.pipelines.reader_front import ImageToText
 from tests.tiny_captioners import CONFIGS, folder, image_processor, published
@@ -55,18 +60,20 @@ def asked_of(networks: ClassicNetworks, task: str) -> Tensor:
 def theirs_of(name: str, networks: ClassicNetworks, one: Image.Image, task: str, **how: Any) -> Any:
     network, given = published(name), {"pixel_values": pixels_of(name, one)}
     ids = asked_of(networks, task)
-    begun = networks.begins
     if name == "blip-captioner":  # the last token is dropped there
         ids = torch.cat([ids, ids[:, :1]], dim=1)
+    if name.startswith("blip2"):  # they want a word for each of a picture's rows
+        ids = torch.cat([torch.full((1, 4), 3), ids], dim=1)
+    if name != "vit-gpt2":
+        given["input_ids"] = ids
     out = network.generate(
-        **given, input_ids=ids, max_new_tokens=MOST, do_sample=False, **how
+        **given, max_new_tokens=MOST, do_sample=False, **how
     )[0].tolist()  # fmt: skip
-    if networks.within is not None:
-        ids = torch.tensor([begun])
-    elif name == "blip-captioner":
-        ids = ids[:, :-1]
-    assert out[: ids.shape[1]] == ids[0].tolist()
-    said = out[ids.shape[1] :]
+    for before in (ids[0].tolist(), ids[0, :-1].tolist(), list(networks.begins)):
+        if out[: len(before)] == before:
+            out = out[len(before) :]
+            break
+    said = out
     end = next((i for i, token in enumerate(said) if token in networks.ends), len(said))
     return said[:end]
 
@@ -175,6 +182,47 @@ def test_blip_captions(folders: Path) -> None:
             ).loss
         ),
     )
+
+
+@pytest.mark.parametrize("name", ["git", "vit-gpt2", "blip2-opt", "blip2-t5"])
+def test_logits_and_gradients(folders: Path, name: str) -> None:
+    ours, theirs, tokens = read(folders, name), double(name), given()[1]
+    exact_norms(theirs)
+    words = torch.cat([torch.full((2, 4), 3), tokens], dim=1)
+    asked = tokens[:1, :3].expand(2, -1)
+    before = torch.cat([words[:, :4], asked], dim=1)
+
+    def theirs_run(image: Tensor) -> Tensor:
+        if name == "git":
+            out = theirs(pixel_values=image, input_ids=tokens).logits
+        elif name == "vit-gpt2":
+            out = theirs(pixel_values=image, decoder_input_ids=tokens).logits
+        elif name == "blip2-opt":
+            out = theirs(pixel_values=image, input_ids=words).logits
+        else:
+            out = theirs(pixel_values=image, input_ids=before, decoder_input_ids=tokens).logits
+        return out[:, -tokens.shape[1] :]
+
+    question = (asked[0],) if name == "blip2-t5" else ()
+    with widened():
+        both_apart(lambda image: ours(image, tokens, *question), theirs_run)
+
+
+_MILLIONS: dict[str, tuple[Callable[[], nn.Module], float]] = {
+    "BLIP-base": (lambda: Blip(BlipConfig()), 223.97),
+    "BLIP-2 OPT-2.7B": (lambda: Blip2(Blip2Config()), 3744.68),
+    "GIT-base": (lambda: Git(GIT_BASE), 176.62),
+    "ViT-GPT2": (lambda: VitGpt2(VitGpt2Config()), 239.20),
+}
+
+
+@pytest.mark.parametrize("name", _MILLIONS)
+def test_full_sizes(name: str) -> None:
+    build, millions = _MILLIONS[name]
+    with without_memory():
+        network = build()
+    count = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    assert round(count, 2) == millions
 
 
 def test_blip_answers(folders: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from diptych.checkpoints.families import (
     blip,
+    captioners,
     clip,
     clip_text,
     controls,
@@ -64,6 +65,7 @@ KINDS: dict[str, Kind] = {
     "text_encoder": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     "text_encoder_2": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     **blip.KINDS,
+    **captioners.KINDS,
     **clip.KINDS,
     **controls.KINDS,
     **qwen_vl.KINDS,
@@ -99,6 +101,7 @@ def _texts(component: str, prefixes: tuple[str, ...]) -> tuple[Layout, ...]:
 
 LAYOUTS: tuple[Layout, ...] = (
     *blip.LAYOUTS,
+    *captioners.LAYOUTS,
     # Before the towers alone, whose names they hold below a prefix.
     *clip.LAYOUTS,
     *siglip.LAYOUTS,

@@ -80,6 +80,10 @@ def told(*keys: str, usual: int, after: int = 0) -> Tokens:
     return found
 
 
+def _nothing(content: Mapping[str, Any]) -> tuple[int, ...]:
+    return ()
+
+
 # Tokens that BLIP added to BERT's (Li et al., 2022; their code): an answer begins with the one, and
 # with the next a text that looks at a picture.
 _DECODE = ("text_config", "bos_token_id")
@@ -95,7 +99,29 @@ WAYS: dict[str, Way] = {
         question="{}",
         within=(told(*_DECODE, usual=30_522, after=1), _BLIP_ENDS),
     ),
-}
+    # A question stands where a caption would begin, and the answer goes on.
+    "git": Way("states", told("bos_token_id", usual=101), told("eos_token_id", usual=102),
+               question="{}"),
+    "vit-gpt2": Way(
+        "memory",
+        told("decoder_start_token_id", usual=50_256),
+        told("eos_token_id", usual=50_256),
+    ),
+    # As their authors asked (Li et al., 2023, BLIP-2, section 4.1).
+    "blip2-opt": Way(
+        "rows",
+        told("text_config", "bos_token_id", usual=2),
+        told("text_config", "eos_token_id", usual=50_118),
+        question="Question: {} Answer:",
+    ),
+    "blip2-t5": Way(
+        "memory",
+        told("text_config", "decoder_start_token_id", usual=0),
+        told("text_config", "eos_token_id", usual=1),
+        question="Question: {} Answer:",
+        within=(_nothing, told("text_config", "eos_token_id", usual=1)),
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,7 +67,7 @@ def read_published_reader(
 
 
 # By the type that a folder's config names.
-_CLASSIC = frozenset({"blip"})
+_CLASSIC = frozenset({"blip", "blip-2", "git", "vision-encoder-decoder"})
 
 
 def _read_classic(

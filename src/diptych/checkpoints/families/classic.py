@@ -133,8 +133,17 @@ _T5_PLAIN = ClassicNaming(
     {**{a: b for a, b in _T5.parts.items() if a != "mlp.gate."},
      "mlp.fc1.": "layer.2.DenseReluDense.wi."},
 )  # fmt: skip
+
+
+def _alone(decoder: ClassicNaming) -> ClassicNaming:
+    """T5's encoder: its MLP stands where a decoder's cross-attention does."""
+    parts = {a: b.replace("layer.2.", "layer.1.") for a, b in decoder.parts.items()}
+    return ClassicNaming(decoder.at, decoder.outer, parts)
+
+
 NAMINGS: dict[str, ClassicNaming] = {
     "gpt2": _GPT2, "opt": _OPT, "bart": _BART, "bert": _BERT, "t5": _T5, "t5-plain": _T5_PLAIN,
+    "t5-encoder": _alone(_T5), "t5-plain-encoder": _alone(_T5_PLAIN),
 }  # fmt: skip
 
 

@@ -89,6 +89,26 @@ def _blip2_t5() -> Any:
     ))  # fmt: skip
 
 
+def _florence2() -> Any:
+    import transformers as hub
+
+    words = hub.BartConfig(
+        vocab_size=340, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48,
+        max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        decoder_start_token_id=2, forced_eos_token_id=None,
+    )  # fmt: skip
+    vision = hub.Florence2VisionConfig(
+        embed_dim=[16, 24], depths=[1, 2], patch_size=[7, 3], patch_stride=[4, 2],
+        patch_padding=[3, 1], patch_prenorm=[False, True], num_heads=[2, 3], num_groups=[2, 3],
+        window_size=3, projection_dim=32, max_temporal_embeddings=6, max_position_embeddings=10,
+    )  # fmt: skip
+    return hub.Florence2Config(
+        vision_config=vision.to_dict(), text_config=words.to_dict(), image_token_id=3,
+        tie_word_embeddings=True, **EAGER,
+    )  # fmt: skip
+
+
 CONFIGS: dict[str, tuple[Callable[[], Any], str]] = {
     "blip-captioner": (_blip, "BlipForConditionalGeneration"),
     "blip-vqa": (_blip, "BlipForQuestionAnswering"),
@@ -97,6 +117,7 @@ CONFIGS: dict[str, tuple[Callable[[], Any], str]] = {
     "vit-gpt2": (_vit_gpt2, "VisionEncoderDecoderModel"),
     "blip2-opt": (_blip2_opt, "Blip2ForConditionalGeneration"),
     "blip2-t5": (_blip2_t5, "Blip2ForConditionalGeneration"),
+    "florence2": (_florence2, "Florence2ForConditionalGeneration"),
 }
 _SQUARE = {"size": {"height": 28, "width": 28}}
 _PROCESSORS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -107,6 +128,7 @@ _PROCESSORS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "CLIP",
         {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}},
     ),
+    "florence2": ("clip", "CLIP", {"size": {"height": 32, "width": 32}, "do_center_crop": False}),
     "vit": ("vit", "ViT", _SQUARE),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from networks import apart, exact_norms, widened
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diptych.checkpoints.load import found_in, load
@@ -20,6 +21,7 @@ from diptych.decoding.choices import Decoding
 from diptych.foundation.errors import InvalidValue, Unreadable
 from diptych.models.blip import Blip, BlipConfig, caption_loss
 from diptych.models.blip2 import Blip2, Blip2Config
+from diptych.models.florence2 import FLORENCE2_BASE, Florence2
 from diptych.models.git import GIT_BASE, Git
 from diptych.models.vit_gpt2 import VitGpt2, VitGpt2Config
 from diptych.nn.unfilled import without_memory
@@ -64,6 +66,8 @@ def theirs_of(name: str, networks: ClassicNetworks, one: Image.Image, task: str,
         ids = torch.cat([ids, ids[:, :1]], dim=1)
     if name.startswith("blip2"):  # they want a word for each of a picture's rows
         ids = torch.cat([torch.full((1, 4), 3), ids], dim=1)
+    if name == "florence2":  # and the mean of all
+        ids = torch.cat([torch.full((1, 17), 3), ids], dim=1)
     if name != "vit-gpt2":
         given["input_ids"] = ids
     out = network.generate(
@@ -208,10 +212,30 @@ def test_logits_and_gradients(folders: Path, name: str) -> None:
         both_apart(lambda image: ours(image, tokens, *question), theirs_run)
 
 
+def test_florence2(folders: Path) -> None:
+    """Sides of other lengths; windows that do not fill; a head with and without its own words."""
+    ours, theirs, tokens = read(folders, "florence2"), double("florence2"), given()[1]
+    image = torch.nn.functional.interpolate(given()[0], (40, 56))
+    cells = ours.config.rows_at(56, 40)
+    ids = torch.cat([torch.full((2, 1 + cells[0] * cells[1]), 3), tokens[:1, :3].expand(2, -1)], 1)
+
+    def sized(image: Tensor) -> Tensor:
+        return torch.nn.functional.interpolate(image, (40, 56))
+
+    assert image.shape[2] != image.shape[3]
+    both_apart(
+        lambda image: ours(sized(image), tokens, tokens[0, :3]),
+        lambda image: (
+            theirs(pixel_values=sized(image), input_ids=ids, decoder_input_ids=tokens).logits
+        ),
+    )
+
+
 _MILLIONS: dict[str, tuple[Callable[[], nn.Module], float]] = {
     "BLIP-base": (lambda: Blip(BlipConfig()), 223.97),
     "BLIP-2 OPT-2.7B": (lambda: Blip2(Blip2Config()), 3744.68),
     "GIT-base": (lambda: Git(GIT_BASE), 176.62),
+    "Florence-2-base": (lambda: Florence2(FLORENCE2_BASE), 231.41),
     "ViT-GPT2": (lambda: VitGpt2(VitGpt2Config()), 239.20),
 }
 
@@ -268,3 +292,59 @@ def test_blip_matches(folders: Path) -> None:
             ).itm_score
         ),
     )
+
+
+def _as_blip_was(key: str) -> str:
+    """BLIP's own names (github.com/salesforce/BLIP, models/vit.py and med.py)."""
+    for theirs, its in (
+        ("vision_model.embeddings.class_embedding", "visual_encoder.cls_token"),
+        ("vision_model.embeddings.position_embedding", "visual_encoder.pos_embed"),
+        ("vision_model.embeddings.patch_embedding", "visual_encoder.patch_embed.proj"),
+        ("vision_model.post_layernorm", "visual_encoder.norm"),
+        ("vision_model.encoder.layers", "visual_encoder.blocks"),
+        ("self_attn.projection", "attn.proj"), ("self_attn.qkv", "attn.qkv"),
+        ("layer_norm", "norm"),
+    ):  # fmt: skip
+        key = key.replace(theirs, its)
+    return key
+
+
+def _as_florence_was(key: str) -> str:
+    """The names of microsoft/Florence-2's own code."""
+    key = key.removeprefix("model.").replace("multi_modal_projector.", "")
+    key = key.replace("language_model.", "language_model.model.")
+    key = key.replace("image_position_embed", "image_pos_embed")
+    key = re.sub(r"(convs\.\d+)\.conv\.", r"\1.proj.", key)
+    key = key.replace("image_projection.weight", "image_projection")
+    for half, look in (("spatial", "window_attn"), ("channel", "channel_attn")):
+        at = f"{half}_block."
+        key = re.sub(rf"{at}(conv\d)\.", rf"{at}\1.fn.dw.", key)
+        key = key.replace(f"{at}norm1.", f"{at}{look}.norm.")
+        key = key.replace(f"{at}{look}.qkv", f"{at}{look}.fn.qkv")
+        key = key.replace(f"{at}{look}.proj", f"{at}{look}.fn.proj")
+        key = key.replace(f"{at}ffn.fc", f"{at}ffn.fn.net.fc")
+        key = key.replace(f"{at}norm2.", f"{at}ffn.norm.")
+    return key
+
+
+_BEFORE = {
+    "blip-captioner": _as_blip_was, "blip-vqa": _as_blip_was, "blip-matcher": _as_blip_was,
+    "florence2": _as_florence_was,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _BEFORE)
+def test_original_names_are_read(folders: Path, tmp_path: Path, name: str) -> None:
+    tensors = {
+        _BEFORE[name](key): tensor.T.contiguous() if key.endswith("image_projection.weight")
+        else tensor
+        for key, tensor in load_file(folders / name / "model.safetensors").items()
+    }  # fmt: skip
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text((folders / name / "config.json").read_text())
+    (found,) = found_in(tmp_path)
+    assert "original" in found.report.layout
+    network, plain = load(found, torch.float64).state_dict(), read(folders, name).state_dict()
+    assert all(torch.equal(network[key], tensor) for key, tensor in plain.items())
+    back = stored_of(found.plan, load(found).state_dict())
+    assert all(torch.equal(tensor, tensors[key]) for key, tensor in back.items())

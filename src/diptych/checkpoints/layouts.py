@@ -16,6 +16,7 @@ from diptych.checkpoints.families import (
     clip_text,
     controls,
     dit,
+    florence2,
     flux,
     gemma,
     lumina,
@@ -66,6 +67,7 @@ KINDS: dict[str, Kind] = {
     "text_encoder_2": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     **blip.KINDS,
     **captioners.KINDS,
+    **florence2.KINDS,
     **clip.KINDS,
     **controls.KINDS,
     **qwen_vl.KINDS,
@@ -102,6 +104,7 @@ def _texts(component: str, prefixes: tuple[str, ...]) -> tuple[Layout, ...]:
 LAYOUTS: tuple[Layout, ...] = (
     *blip.LAYOUTS,
     *captioners.LAYOUTS,
+    *florence2.LAYOUTS,
     # Before the towers alone, whose names they hold below a prefix.
     *clip.LAYOUTS,
     *siglip.LAYOUTS,

@@ -18,6 +18,7 @@ from diptych.foundation.errors import InvalidValue
 # What is done to a stored tensor to make it ours. Each has its way back in `stored_of`.
 SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES = "same", "squeeze", "transpose", "swap_halves"
 BATCHED, ROW, SCALAR = "batched", "row", "scalar"
+COLUMNS = "columns"
 # Axes of one that a stored tensor has in front, beyond ours.
 _IN_FRONT = {BATCHED: 1, ROW: 2, SCALAR: -1}
 
@@ -27,8 +28,9 @@ class Rule:
     """`ours` and `theirs` are prefixes of names, or whole names. `op`: how a tensor is turned:
     `squeeze` a 1x1 convolution to a matrix, `transpose`, `swap_halves` of its rows; `batched` and
     `row` take one and two axes of one off the front, `scalar` puts one there. `part` k of
-    `parts`: ours is the k-th of equal shares of their rows (under `transpose` of their columns), as
-    q, k and v of one matrix; `shares`: where they are not equal, how they relate. `also`: further
+    `parts`: ours is the k-th of equal shares of their rows, as q, k and v of one matrix; `shares`:
+    where they are not equal, how they relate. `columns` is
+    `transpose` where shares are of their columns; vectors stay as they are. `also`: further
     prefixes where the same tensor is stored once more."""
 
     ours: str
@@ -74,19 +76,19 @@ def plan_of(rules: Sequence[Rule], names: Iterable[str], prefix: str = "") -> li
 def shape_of(take: Take, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that a stored tensor must have for ours to have `shape`; the axis of two ones at
     the end is optional under `squeeze`."""
+    if take.rule.op == TRANSPOSE:
+        shape = (*shape[:-2], shape[-1], shape[-2])
     if take.rule.op in _IN_FRONT:
         return (1, 1)[: max(0, _IN_FRONT[take.rule.op])] + shape[take.rule.op == SCALAR :]
     _, mine, all_of_them = take.rule.share()
-    shape = (shape[0] * all_of_them // mine, *shape[1:]) if shape else shape
-    if take.rule.op == TRANSPOSE and len(shape) > 1:
-        shape = (*shape[:-2], shape[-1], shape[-2])
-    return shape
+    whole = (shape[0] * all_of_them // mine, *shape[1:]) if shape else shape
+    return whole[::-1] if take.rule.op == COLUMNS else whole
 
 
 def ours_of(take: Take, stored: Tensor) -> Tensor:
     """A stored tensor made ours: a view of it where that is possible."""
-    if take.rule.op == TRANSPOSE and stored.ndim > 1:
-        stored = stored.mT
+    if take.rule.op == COLUMNS and stored.ndim == 2:
+        stored = stored.T
     if take.rule.parts > 1:
         before, mine, all_of_them = take.rule.share()
         unit = len(stored) // all_of_them
@@ -94,6 +96,8 @@ def ours_of(take: Take, stored: Tensor) -> Tensor:
     if take.rule.op == SQUEEZE:
         return stored.flatten(1) if stored.ndim == 4 else stored
     if take.rule.op == TRANSPOSE:
+        return stored.mT.contiguous()
+    if take.rule.op == COLUMNS:
         return stored.contiguous()
     if take.rule.op == SWAP_HALVES:
         return torch.cat(stored.chunk(2)[::-1])
@@ -117,13 +121,15 @@ def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Ten
         if take.rule.op == SQUEEZE and tensor.ndim == 2:
             tensor = tensor[:, :, None, None]
         elif take.rule.op == TRANSPOSE:
-            tensor = tensor.mT if tensor.ndim > 1 else tensor
+            tensor = tensor.mT
+        elif take.rule.op == COLUMNS and tensor.ndim == 2:
+            tensor = tensor.T
         elif take.rule.op == SWAP_HALVES:
             tensor = torch.cat(tensor.chunk(2)[::-1])
         else:
             tensor = _without_front(tensor, -_IN_FRONT.get(take.rule.op, 0))
         for place in (take.theirs, *take.also):
-            axes[place] = -1 if take.rule.op == TRANSPOSE else 0
+            axes[place] = -1 if take.rule.op == COLUMNS else 0
             there = parts.setdefault(place, {}).setdefault(take.rule.part, tensor)
             if there is not tensor and not torch.equal(there, tensor):
                 raise InvalidValue(

@@ -21,10 +21,12 @@ from diptych.models.clip_text import CLIPText, CLIPTextConfig
 from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
 from diptych.models.controlnet import ControlNet, ControlNetConfig
 from diptych.models.controlnet_union import ControlNetUnion, ControlNetUnionConfig
+from diptych.models.davit import DaViT, DaViTConfig
 from diptych.models.decoder import Decoder
 from diptych.models.decoder_config import DecoderConfig
 from diptych.models.dit import DiT, DiTConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
+from diptych.models.florence2 import Florence2, Florence2Config
 from diptych.models.flux import Flux, FluxConfig
 from diptych.models.gemma_encoder import GemmaConfig, GemmaEncoder
 from diptych.models.git import Git, GitConfig
@@ -289,6 +291,18 @@ def _classic(config: ClassicConfig, batch: int, seed: int) -> Inputs:
     }
 
 
+def _davit(config: DaViTConfig, batch: int, seed: int) -> Inputs:
+    return {"image": torch.randn(batch, 3, 40, 56, generator=_random(seed))}
+
+
+def _florence2(config: Florence2Config, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    return {
+        "image": torch.randn(batch, 3, 40, 56, generator=draw),
+        "tokens": torch.randint(30, (batch, 6), generator=draw),
+    }
+
+
 def _qformer(config: QFormerConfig, batch: int, seed: int) -> Inputs:
     draw = _random(seed)
     return {
@@ -351,9 +365,11 @@ MODELS: dict[str, ModelEntry] = {
     "decoder": ModelEntry(
         DecoderConfig, Decoder, _decoder, (r"embed_tokens\.weight", r"lm_head\.weight")
     ),
+    "davit": ModelEntry(DaViTConfig, DaViT, _davit),
     "dit": ModelEntry(DiTConfig, DiT, _dit),
     "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
     "ip-adapter": ModelEntry(IPAdapterConfig, IPAdapter, _ip_adapter),
+    "florence2": ModelEntry(Florence2Config, Florence2, _florence2),
     "flux": ModelEntry(FluxConfig, Flux, _flux),
     "gemma-encoder": ModelEntry(GemmaConfig, GemmaEncoder, _gemma_encoder),
     "git": ModelEntry(GitConfig, Git, _captioner),

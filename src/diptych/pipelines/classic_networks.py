@@ -84,6 +84,14 @@ def _nothing(content: Mapping[str, Any]) -> tuple[int, ...]:
     return ()
 
 
+def _bart_begins(content: Mapping[str, Any]) -> tuple[int, ...]:
+    """The start, and the word that must follow it, if the folder names one."""
+    start = told("text_config", "decoder_start_token_id", usual=2)(content)
+    sources = (content.get("generation"), content.get("text_config"))
+    named = [(source or {}).get("forced_bos_token_id") for source in sources]
+    return start + tuple(one for one in named if one is not None)[:1]
+
+
 # Tokens that BLIP added to BERT's (Li et al., 2022; their code): an answer begins with the one, and
 # with the next a text that looks at a picture.
 _DECODE = ("text_config", "bos_token_id")
@@ -113,6 +121,22 @@ WAYS: dict[str, Way] = {
         told("text_config", "bos_token_id", usual=2),
         told("text_config", "eos_token_id", usual=50_118),
         question="Question: {} Answer:",
+    ),
+    # Tasks are sentences (Xiao et al., 2024, appendix; their processor).
+    "florence2": Way(
+        "memory",
+        _bart_begins,
+        told("text_config", "eos_token_id", usual=2),
+        tasks={
+            "caption": "What does the image describe?",
+            "describe": "Describe with a paragraph what is shown in the image.",
+            "read": "What is the text in the image?",
+        },
+        question="{}",
+        within=(
+            told("text_config", "bos_token_id", usual=0),
+            told("text_config", "eos_token_id", usual=2),
+        ),
     ),
     "blip2-t5": Way(
         "memory",

@@ -14,6 +14,7 @@ from diptych.checkpoints.folder import read_json
 from diptych.checkpoints.load import found_in, load
 from diptych.foundation.errors import NotFound, Unreadable
 from diptych.foundation.progress import Report, silent
+from diptych.models.florence2 import Florence2Config
 from diptych.models.qwen_vl.network import QwenVL
 from diptych.models.vlm import VLM
 from diptych.pipelines.classic_networks import WAYS, ClassicNetworks
@@ -67,7 +68,7 @@ def read_published_reader(
 
 
 # By the type that a folder's config names.
-_CLASSIC = frozenset({"blip", "blip-2", "git", "vision-encoder-decoder"})
+_CLASSIC = frozenset({"blip", "blip-2", "florence2", "git", "vision-encoder-decoder"})
 
 
 def _read_classic(
@@ -87,8 +88,11 @@ def _read_classic(
             do=f"Those that do: {', '.join(sorted(WAYS))}.",
         )
     way = WAYS[family]
+    later = path / "generation_config.json"
+    content = {**content, "generation": read_json(later) if later.is_file() else {}}
     tokenizer = HubTokenizer.load(path)
-    inputs = inputs_of_json(_preprocessor(path), Tower(*config.rows))
+    pixels = _preprocessor(path)
+    inputs = inputs_of_json(pixels, _tower_of(config, pixels.get("size")))
     network = cast(Any, load(found[0], dtype, report))
     if pack:
         network.language.pack()
@@ -97,6 +101,15 @@ def _read_classic(
         way.begins(content), way.within and (way.within[0](content), way.within[1](content)),
     )  # fmt: skip
     return networks, found[0].report
+
+
+def _tower_of(config: Any, size: Any) -> Tower:
+    """What is made of a picture; Florence-2's rows follow its size."""
+    if isinstance(config, Florence2Config):
+        sides = size if isinstance(size, Mapping) else {}
+        rows, columns = config.rows_at(sides.get("width", 768), sides.get("height", 768))
+        return Tower(rows, columns, extra=1)
+    return Tower(*config.rows)
 
 
 # Tiles' worth of rows beyond which OneVision thins them.

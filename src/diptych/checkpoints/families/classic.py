@@ -9,7 +9,7 @@ from typing import Any
 
 from diptych.checkpoints.families.config_json import OF_LIBRARY, PublishedConfig
 from diptych.checkpoints.families.decoder import PASSED_OVER
-from diptych.checkpoints.rules import SAME, TRANSPOSE, Rule
+from diptych.checkpoints.rules import COLUMNS, SAME, Rule
 from diptych.foundation.errors import Unreadable
 from diptych.models.classic_config import ClassicActivation, ClassicConfig
 
@@ -64,7 +64,7 @@ _GPT2 = ClassicNaming(
         **{f"self_attn.{n}_proj.": ("attn.c_attn.", i, 3) for i, n in enumerate(_QKVO)},
         **{f"cross_attn.{n}_proj.": ("crossattention.c_attn.", i, 2) for i, n in enumerate("kv")},
     },
-    TRANSPOSE,
+    COLUMNS,
 )  # fmt: skip
 _FAIRSEQ = {
     **{f"self_attn.{n}_proj.": f"self_attn.{n}_proj." for n in _QKVO},

@@ -57,7 +57,7 @@ class Way:
     """`tasks`: what is asked for a task. `question`: how a question is written, with `{}` for it;
     empty where none is answered. `within`: tokens around what is asked, which then goes where
     the picture goes; None where it stands before the answer. `begins` and `ends`: tokens of an
-    answer, of the folder's config."""
+    answer, of the folder's config. `places`: as in `Manner`."""
 
     standing: Standing
     begins: Tokens
@@ -65,6 +65,7 @@ class Way:
     tasks: Mapping[str, str] = field(default_factory=lambda: {"caption": ""})
     question: str = ""
     within: tuple[Tokens, Tokens] | None = None
+    places: str = ""
 
 
 def told(*keys: str, usual: int, after: int = 0) -> Tokens:
@@ -137,6 +138,7 @@ WAYS: dict[str, Way] = {
             told("text_config", "bos_token_id", usual=0),
             told("text_config", "eos_token_id", usual=2),
         ),
+        places="florence2",
     ),
     "blip2-t5": Way(
         "memory",
@@ -178,6 +180,16 @@ class ClassicNetworks(DecoderReading):
         """A task or question about one RGB picture. Raises InvalidValue for what this model does
         not do."""
         return self.ask(picture, self.asked(task), decoding or Decoding(most=64))
+
+    @property
+    def places(self) -> str:
+        """How it says where things are, a name of `DIALECTS`, or nothing."""
+        return self.way.places
+
+    def seeking(self, picture: Image.Image, sentence: str, words: str, decoding: Decoding) -> Ask:
+        """A request for the places of what `words` say; the sentence has `{}` for them."""
+        text = sentence.format(self.tokenizer.plain(words))
+        return self.ask(picture, self.tokenizer.bare(text), decoding)
 
     def asked(self, task: str) -> tuple[int, ...]:
         """Tokens of what is asked, bare. Raises InvalidValue for what this model does not do."""

@@ -57,6 +57,10 @@ class HubTokenizer:
         """Text of tokens, special ones left out."""
         return self.tokenizer.decode(list(tokens))
 
+    def decode_all(self, tokens: Sequence[int]) -> str:
+        """The same, special ones kept: places are such."""
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=False)
+
     def word(self, number: int) -> str:
         """The word of a token. Raises Unreadable where there is none."""
         word = self.tokenizer.id_to_token(number)

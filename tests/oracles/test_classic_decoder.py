@@ -241,3 +241,23 @@ def test_a_prefix_kept_once(name: str) -> None:
             states = ours.step(rows[:, at], torch.full((2,), at), view)
             found.append(ours.logits(states))
     assert apart(torch.stack(found, 1), whole[:, 4:7]) < 1e-12
+
+
+@every_case
+@pytest.mark.parametrize("count", [1, 2])
+def test_slots_of_different_lengths_share_a_call(name: str, count: int) -> None:
+    """With memories of one length, so that nothing else parts them."""
+    ours, _ = pair(name)
+    whole, rows, lengths = logits(ours, TOKENS, ROWS), ours.embed(TOKENS), (9, 2)
+    slots = KVSlots(ours.config.kv, 2, dtype=torch.float64)
+    with torch.no_grad():
+        for slot, length in enumerate(lengths):
+            _begun(ours, slots, slot, ROWS[slot : slot + 1])
+            view = slots.view(slot, slot + 1, length)
+            ours.read(rows[slot : slot + 1, :length], torch.arange(length)[None], view)
+            slots.wrote(slot, length)
+        places = torch.tensor([list(range(at, at + count)) for at in lengths])
+        mine = torch.stack([rows[i, at : at + count] for i, at in enumerate(lengths)])
+        found = ours.logits(ours.read(mine, places, slots.view(0, 2, count)))
+    for i, at in enumerate(lengths):
+        assert apart(found[i], whole[i, at : at + count]) < 1e-12

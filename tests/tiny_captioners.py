@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tests.tiny_vlm import VISION, tokenizer
+from tests.tiny_vlm import LANGUAGE, VISION, tokenizer
 
 # Words as BERT's are; the last ten numbers are free for marks.
 WORDS = {
@@ -69,6 +69,25 @@ def _blip2(text: Any, **more: Any) -> Any:
     )  # fmt: skip
 
 
+def _instructblip(text: Any) -> Any:
+    import transformers as hub
+
+    former = hub.InstructBlipQFormerConfig(
+        **WORDS, encoder_hidden_size=32, cross_attention_frequency=2
+    )  # fmt: skip
+    vision = hub.InstructBlipVisionConfig(**VISION, layer_norm_eps=1e-6)
+    return hub.InstructBlipConfig(
+        vision_config=vision.to_dict(), qformer_config=former.to_dict(),
+        text_config=text.to_dict(), num_query_tokens=4, image_token_index=3, **EAGER,
+    )  # fmt: skip
+
+
+def _vicuna() -> Any:
+    import transformers as hub
+
+    return _instructblip(hub.LlamaConfig(**LANGUAGE))
+
+
 def _blip2_opt() -> Any:
     import transformers as hub
 
@@ -79,14 +98,14 @@ def _blip2_opt() -> Any:
     ))  # fmt: skip
 
 
-def _blip2_t5() -> Any:
+def _t5() -> Any:
     import transformers as hub
 
-    return _blip2(hub.T5Config(
+    return hub.T5Config(
         vocab_size=340, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_decoder_layers=2,
         num_heads=4, feed_forward_proj="gated-gelu", tie_word_embeddings=False,
         decoder_start_token_id=0, eos_token_id=2, pad_token_id=0, bos_token_id=1,
-    ))  # fmt: skip
+    )  # fmt: skip
 
 
 def _florence2() -> Any:
@@ -116,13 +135,16 @@ CONFIGS: dict[str, tuple[Callable[[], Any], str]] = {
     "git": (_git, "GitForCausalLM"),
     "vit-gpt2": (_vit_gpt2, "VisionEncoderDecoderModel"),
     "blip2-opt": (_blip2_opt, "Blip2ForConditionalGeneration"),
-    "blip2-t5": (_blip2_t5, "Blip2ForConditionalGeneration"),
+    "blip2-t5": (lambda: _blip2(_t5()), "Blip2ForConditionalGeneration"),
+    "instructblip-t5": (lambda: _instructblip(_t5()), "InstructBlipForConditionalGeneration"),
+    "instructblip-vicuna": (_vicuna, "InstructBlipForConditionalGeneration"),
     "florence2": (_florence2, "Florence2ForConditionalGeneration"),
 }
 _SQUARE = {"size": {"height": 28, "width": 28}}
 _PROCESSORS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "blip": ("blip", "Blip", _SQUARE),
     "blip2": ("blip", "Blip", _SQUARE),
+    "instructblip": ("blip", "Blip", _SQUARE),
     "git": (
         "clip",
         "CLIP",
@@ -159,4 +181,7 @@ def folder(name: str, top: Path, network: nn.Module | None = None) -> Path:
     tokenizer().save(str(top / "tokenizer.json"))
     (top / "tokenizer_config.json").write_text('{"bos_token": "<s>", "eos_token": "</s>"}')
     image_processor(name).save_pretrained(top)
+    if name.startswith("instructblip"):
+        (top / "qformer_tokenizer").mkdir()
+        tokenizer().save(str(top / "qformer_tokenizer" / "tokenizer.json"))
     return top

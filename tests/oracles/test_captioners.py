@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import apart, exact_norms, widened
+from networks import Float32Angles, apart, exact_norms, widened
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -64,7 +64,10 @@ def theirs_of(name: str, networks: ClassicNetworks, one: Image.Image, task: str,
     ids = asked_of(networks, task)
     if name == "blip-captioner":  # the last token is dropped there
         ids = torch.cat([ids, ids[:, :1]], dim=1)
-    if name.startswith("blip2"):  # they want a word for each of a picture's rows
+    if networks.former is not None:
+        asked = networks.former.encode(networks.tokenizer.decode(networks.asked(task)))
+        given["qformer_input_ids"] = torch.tensor([asked])
+    if name.startswith(("blip2", "instructblip")):  # they want a word for each of a picture's rows
         ids = torch.cat([torch.full((1, 4), 3), ids], dim=1)
     if name == "florence2":  # and the mean of all
         ids = torch.cat([torch.full((1, 17), 3), ids], dim=1)
@@ -188,26 +191,35 @@ def test_blip_captions(folders: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["git", "vit-gpt2", "blip2-opt", "blip2-t5"])
+@pytest.mark.parametrize("name", [
+    "git", "vit-gpt2", "blip2-opt", "blip2-t5", "instructblip-t5", "instructblip-vicuna",
+])  # fmt: skip
 def test_logits_and_gradients(folders: Path, name: str) -> None:
     ours, theirs, tokens = read(folders, name), double(name), given()[1]
     exact_norms(theirs)
+    if name == "instructblip-vicuna":
+        language = theirs.get_submodule("language_model.model")
+        language.rotary_emb = Float32Angles(language.get_submodule("rotary_emb"))
     words = torch.cat([torch.full((2, 4), 3), tokens], dim=1)
     asked = tokens[:1, :3].expand(2, -1)
     before = torch.cat([words[:, :4], asked], dim=1)
+    more = {"qformer_input_ids": asked} if name.startswith("instructblip") else {}
 
     def theirs_run(image: Tensor) -> Tensor:
         if name == "git":
             out = theirs(pixel_values=image, input_ids=tokens).logits
         elif name == "vit-gpt2":
             out = theirs(pixel_values=image, decoder_input_ids=tokens).logits
-        elif name == "blip2-opt":
-            out = theirs(pixel_values=image, input_ids=words).logits
+        elif name in ("blip2-opt", "instructblip-vicuna"):
+            out = theirs(pixel_values=image, input_ids=words, **more).logits
         else:
-            out = theirs(pixel_values=image, input_ids=before, decoder_input_ids=tokens).logits
+            out = theirs(
+                pixel_values=image, input_ids=before, decoder_input_ids=tokens, **more
+            ).logits
         return out[:, -tokens.shape[1] :]
 
-    question = (asked[0],) if name == "blip2-t5" else ()
+    question = (asked[0] if name.endswith("t5") else None,) if "blip" in name else ()
+    question += (asked[0],) if more else ()
     with widened():
         both_apart(lambda image: ours(image, tokens, *question), theirs_run)
 

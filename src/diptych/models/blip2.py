@@ -1,5 +1,6 @@
 """BLIP-2 (Li et al., 2023) with OPT or with T5: a Q-Former's rows before the words of a language
-model, or in its encoder."""
+model, or in its encoder; and InstructBLIP (Dai et al., 2023), whose Q-Former reads what is asked,
+with T5 or with Vicuna."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from diptych.models.blip import BLIP_TOWER
 from diptych.models.classic_config import OPT_27B, ClassicConfig
 from diptych.models.classic_decoder import ClassicDecoder, ClassicStack
+from diptych.models.decoder import Decoder
+from diptych.models.decoder_config import DecoderConfig
 from diptych.models.qformer import QFormer, QFormerConfig
 from diptych.models.vision_tower import VisionTower, VisionTowerConfig
 
@@ -24,12 +27,13 @@ EVA_TOWER = replace(
 @dataclass(frozen=True, kw_only=True)
 class Blip2Config:
     """`reader`: the encoder of a language model that has one (T5), or None; its words are those of
-    `words`."""
+    `words`. `llama`: a language model of that layout in the place of `words`, or None."""
 
     vision: VisionTowerConfig = field(default_factory=lambda: EVA_TOWER)
     former: QFormerConfig = field(default_factory=QFormerConfig)
     words: ClassicConfig = field(default_factory=lambda: OPT_27B)
     reader: ClassicConfig | None = None
+    llama: DecoderConfig | None = None
 
     @classmethod
     def tiny(cls, **changes: Any) -> Blip2Config:
@@ -55,16 +59,23 @@ class Blip2(nn.Module):
         self.config = config
         self.vision = VisionTower(config.vision)
         self.former = QFormer(config.former)
-        self.linear = nn.Linear(config.former.layers.width, config.words.width)
+        width = config.words.width if config.llama is None else config.llama.width
+        self.linear = nn.Linear(config.former.layers.width, width)
         self.reader = None if config.reader is None else ClassicStack(config.reader)
-        self.language = ClassicDecoder(config.words)
+        self.language: ClassicDecoder | Decoder = (
+            ClassicDecoder(config.words) if config.llama is None else Decoder(config.llama)
+        )
 
-    def opening(self, tiles: Tensor, question: Tensor | None = None) -> Tensor:
-        """tiles [B, 3, S, S], normalized as CLIP's, and a question [L] for a model that has an
-        encoder -> rows of a picture [B, queries, D], or states of both [B, queries + L, D]"""
+    def opening(
+        self, tiles: Tensor, question: Tensor | None = None, asked: Tensor | None = None
+    ) -> Tensor:
+        """tiles [B, 3, S, S], normalized as CLIP's, a question [L] for a model that has an encoder,
+        and what is asked [M] in words of a Q-Former that reads -> rows of a picture
+        [B, queries, D], or states of both [B, queries + L, D]"""
         last = self.vision(tiles).last
         assert last is not None
-        rows = self.linear(self.former(last))
+        words = None if asked is None else asked.expand(len(last), -1)
+        rows = self.linear(self.former(last, words))
         if self.reader is None:
             return rows
         if question is not None:
@@ -72,11 +83,18 @@ class Blip2(nn.Module):
             rows = torch.cat([rows, words], dim=1)
         return self.reader(rows)
 
-    def forward(self, image: Tensor, tokens: Tensor, question: Tensor | None = None) -> Tensor:
-        """image [B, 3, S, S], tokens [B, L] behind the picture, or, with a `question` [M] of all,
-        of an answer -> logits of the next tokens [B, L, V]"""
-        seen, words = self.opening(image, question), self.language.embed(tokens)
-        if self.reader is not None:
-            return self.language.logits(self.language(words, memory=seen))
-        states = self.language(torch.cat([seen, words], dim=1))
-        return self.language.logits(states[:, seen.shape[1] :])
+    def forward(
+        self,
+        image: Tensor,
+        tokens: Tensor,
+        question: Tensor | None = None,
+        asked: Tensor | None = None,
+    ) -> Tensor:
+        """image [B, 3, S, S], tokens [B, L] behind the picture, or, with an encoder, of an answer;
+        `question` and `asked` as `opening` -> logits of the next tokens [B, L, V]"""
+        language = self.language
+        seen, words = self.opening(image, question, asked), language.embed(tokens)
+        if self.reader is not None and isinstance(language, ClassicDecoder):
+            return language.logits(language(words, memory=seen))
+        states = language(torch.cat([seen, words], dim=1))
+        return language.logits(states[:, seen.shape[1] :])

@@ -23,6 +23,7 @@ from diptych.foundation.errors import InvalidValue
 from diptych.imaging.pixels import tiles_of
 from diptych.imaging.plan import TokenPlan
 from diptych.models.classic_decoder import ClassicDecoder
+from diptych.models.decoder import Decoder
 from diptych.models.inputs import PictureInputs, plan_of
 from diptych.pipelines.decoder_reading import DecoderReading
 from diptych.pipelines.reading import Answer, Ask, Prompt, Rows
@@ -39,12 +40,13 @@ class Seeing(Protocol):
     """A network that sees and says."""
 
     @property
-    def language(self) -> ClassicDecoder:
+    def language(self) -> ClassicDecoder | Decoder:
         """What says words."""
         ...
 
-    def opening(self, tiles: Tensor, question: Tensor | None = None) -> Tensor:
-        """tiles [1, 3, S, S], question [L] int64 -> rows [1, M, D]"""
+    def opening(self, tiles: Tensor, *asked: Tensor | None) -> Tensor:
+        """tiles [1, 3, S, S], a question [L] int64, and, of one whose Q-Former reads, the same in
+        its words -> rows [1, M, D]"""
         ...
 
     def to(self, device: torch.device) -> Any:
@@ -140,6 +142,22 @@ WAYS: dict[str, Way] = {
         ),
         places="florence2",
     ),
+    # One of the sentences it was trained on (Dai et al., 2023, appendix C).
+    "instructblip-vicuna": Way(
+        "rows",
+        told("text_config", "bos_token_id", usual=1),
+        told("text_config", "eos_token_id", usual=2),
+        tasks={"caption": "A short image description:"},
+        question="{}",
+    ),
+    "instructblip-t5": Way(
+        "memory",
+        told("text_config", "decoder_start_token_id", usual=0),
+        told("text_config", "eos_token_id", usual=1),
+        tasks={"caption": "A short image description:"},
+        question="{}",
+        within=(_nothing, told("text_config", "eos_token_id", usual=1)),
+    ),
     "blip2-t5": Way(
         "memory",
         told("text_config", "decoder_start_token_id", usual=0),
@@ -160,14 +178,16 @@ class ClassicNetworks(DecoderReading):
     way: Way
     begins: tuple[int, ...]
     within: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    # Of a Q-Former that reads what is asked.
+    former: HubTokenizer | None = None
     # Names these weights among the beginnings that a store keeps.
     identity: bytes = field(default_factory=lambda: uuid4().bytes)
 
     def read(self, rows: Tensor, places: Tensor, view: KVView) -> Tensor:
         """As `Reading`; what words look at besides is kept, and has no states."""
         decoder = self.decoder
-        assert isinstance(decoder, ClassicDecoder)
-        if decoder.config.memory and not view.causal:
+        crosses = isinstance(decoder, ClassicDecoder) and decoder.config.memory > 0
+        if isinstance(decoder, ClassicDecoder) and crosses and not view.causal:
             decoder.remember(rows, view)
             return rows
         return decoder.read(rows, places, view)
@@ -220,11 +240,14 @@ class ClassicNetworks(DecoderReading):
         before = (*self.begins, *asked)
         if self.within is not None:
             within, before = (*self.within[0], *asked, *self.within[1]), self.begins
-        opening = self._opening(picture, within)
+        read = None
+        if self.former is not None:
+            read = tuple(self.former.encode(self.tokenizer.decode(asked)))
+        opening = self._opening(picture, within, read)
         # Rows have places of their own, which those of words follow.
         first = self.plan(picture).count() if way.standing == "rows" else 0
         prompt = Prompt(
-            self._key(picture, within),
+            self._key(picture, within, read),
             opening,
             self.words(before, first),
             causal=way.standing == "rows",
@@ -235,17 +258,25 @@ class ClassicNetworks(DecoderReading):
         """The answer as it is: no calibration comes with published weights."""
         return answer
 
-    def _opening(self, picture: Image.Image, within: Sequence[int] | None) -> Callable[[], Rows]:
+    def _opening(
+        self, picture: Image.Image, within: Sequence[int] | None, read: Sequence[int] | None
+    ) -> Callable[[], Rows]:
         def made() -> Rows:
             tiles = torch.as_tensor(tiles_of(picture, self.plan(picture), self.inputs.pixels))
-            words = None if within is None else torch.tensor(list(within), device=self.device)
-            rows = self.network.opening(tiles.to(self.device, self.dtype), words)[0]
+            given = [within] if read is None else [within, read]
+            words = [
+                None if one is None else torch.tensor(list(one), device=self.device)
+                for one in given
+            ]
+            rows = self.network.opening(tiles.to(self.device, self.dtype), *words)[0]
             return _standing(rows, self.way.standing)
 
         return made
 
-    def _key(self, picture: Image.Image, within: Sequence[int] | None) -> bytes:
-        told = repr((self.dtype, self.inputs, picture.size, within))
+    def _key(
+        self, picture: Image.Image, within: Sequence[int] | None, read: Sequence[int] | None
+    ) -> bytes:
+        told = repr((self.dtype, self.inputs, picture.size, within, read))
         return sha256(self.identity + told.encode() + picture.tobytes()).digest()
 
 

@@ -14,6 +14,7 @@ from diptych.checkpoints.folder import read_json
 from diptych.checkpoints.load import found_in, load
 from diptych.foundation.errors import NotFound, Unreadable
 from diptych.foundation.progress import Report, silent
+from diptych.models.blip2 import Blip2Config
 from diptych.models.florence2 import Florence2Config
 from diptych.models.qwen_vl.network import QwenVL
 from diptych.models.vlm import VLM
@@ -68,7 +69,9 @@ def read_published_reader(
 
 
 # By the type that a folder's config names.
-_CLASSIC = frozenset({"blip", "blip-2", "florence2", "git", "vision-encoder-decoder"})
+_CLASSIC = frozenset(
+    {"blip", "blip-2", "florence2", "git", "instructblip", "vision-encoder-decoder"}
+)
 
 
 def _read_classic(
@@ -99,8 +102,16 @@ def _read_classic(
     networks = ClassicNetworks(
         network.language, way.ends(content), tokenizer.decode, network, tokenizer, inputs, way,
         way.begins(content), way.within and (way.within[0](content), way.within[1](content)),
+        _former_of(path, config),
     )  # fmt: skip
     return networks, found[0].report
+
+
+def _former_of(path: Path, config: Any) -> HubTokenizer | None:
+    """The words of a Q-Former that reads."""
+    if not isinstance(config, Blip2Config) or not config.former.layers.vocabulary:
+        return None
+    return HubTokenizer.load(path / "qformer_tokenizer", ends=(0,))
 
 
 def _tower_of(config: Any, size: Any) -> Tower:

@@ -28,14 +28,15 @@ class HubTokenizer:
     special: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
-    def load(cls, folder: Path) -> HubTokenizer:
-        """From `tokenizer.json` and the files beside it. Raises NotFound, Unreadable."""
+    def load(cls, folder: Path, ends: tuple[int, ...] = ()) -> HubTokenizer:
+        """From `tokenizer.json` and the files beside it, which say what ends an answer unless
+        `ends` does. Raises NotFound, Unreadable."""
         tokenizer = tokenizer_of(folder)
         added = tokenizer.get_added_tokens_decoder()
         special = tuple(token.content for token in added.values() if token.special)
         said = _json(folder / "tokenizer_config.json")
         return cls(
-            tokenizer, _ends(folder, tokenizer, said), _template_of(folder, said),
+            tokenizer, ends or _ends(folder, tokenizer, said), _template_of(folder, said),
             _content(said.get("bos_token")), special,
         )  # fmt: skip
 

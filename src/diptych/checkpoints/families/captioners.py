@@ -15,7 +15,7 @@ from diptych.checkpoints.families.classic import (
     t5_of_json,
 )
 from diptych.checkpoints.families.config_json import OF_LIBRARY, PublishedConfig
-from diptych.checkpoints.families.decoder import PASSED_OVER
+from diptych.checkpoints.families.decoder import PASSED_OVER, decoder_of_json
 from diptych.checkpoints.families.vision_config import clip_tower
 from diptych.checkpoints.families.vision_config import config_of_json as any_tower
 from diptych.checkpoints.families.vision_names import (
@@ -69,24 +69,28 @@ def vit_gpt2_of_json(content: Mapping[str, Any]) -> VitGpt2Config:
 
 
 def blip2_of_json(content: Mapping[str, Any]) -> Blip2Config:
-    """With OPT or T5."""
-    said = PublishedConfig(content, "A BLIP-2")
+    """BLIP-2 with OPT or T5; InstructBLIP, whose Q-Former reads, with T5 or Vicuna."""
+    reads = content.get("model_type") == "instructblip"
+    said = PublishedConfig(content, "An InstructBLIP" if reads else "A BLIP-2")
     for key in ("image_text_hidden_size", "image_token_index", "use_decoder_only_language_model",
                 "vision_config_dict", "qformer_config_dict", "text_config_dict",
                 "is_encoder_decoder", *PASSED_OVER):  # fmt: skip
         said.take(key)
     vision = tower_of_json(said.take("vision_config") or {}, EVA_TOWER)
     former = qformer_of_json(
-        said.take("qformer_config") or {}, said.take("num_query_tokens") or 32, reads=False
+        said.take("qformer_config") or {}, said.take("num_query_tokens") or 32, reads=reads
     )
     text = said.take("text_config") or {}
     said.end(OF_LIBRARY)
     kind = text.get("model_type", "opt")
-    if kind == "opt":
+    if kind == "llama" and reads:
+        return Blip2Config(vision=vision, former=former, llama=decoder_of_json(text))
+    if kind == "opt" and not reads:
         return Blip2Config(vision=vision, former=former, words=opt_of_json(text))
     if kind != "t5":
         raise Unreadable(
-            f"A BLIP-2 with a language model {kind!r} is not built here.", do="opt and t5 are."
+            f"A {content.get('model_type')} with a language model {kind!r} is not built here.",
+            do=f"{'llama' if reads else 'opt'} and t5 are.",
         )
     words = t5_of_json(text)
     reader = replace(
@@ -150,6 +154,13 @@ def qformer_rules(config: QFormerConfig) -> list[Rule]:
     """Below `former.` here and `qformer.` there, the queries beside it."""
     rules = [Rule("former.queries", "query_tokens", BATCHED),
              Rule("former.embed_norm.", "qformer.layernorm.")]  # fmt: skip
+    if config.layers.vocabulary:
+        at = "qformer.embeddings."
+        rules[1:] = [
+            Rule("former.embed_norm.", f"{at}layernorm."),
+            Rule("former.embed_tokens.", f"{at}word_embeddings."),
+            Rule("former.embed_positions.", f"{at}position_embeddings."),
+        ]
     for i in range(config.layers.depth):
         ours, theirs = f"former.layers.{i}.", f"qformer.encoder.layer.{i}."
         rules += [Rule(ours + a, theirs + b) for a, b in _FORMER.items()]
@@ -159,6 +170,9 @@ def qformer_rules(config: QFormerConfig) -> list[Rule]:
 def _blip2_rules(config: Blip2Config) -> list[Rule]:
     made = moved(blip_names(config.vision), "vision.", "vision_model.")
     made += [*qformer_rules(config.former), Rule("linear.", "language_projection.")]
+    if config.llama is not None:
+        return [*made, Rule("language.lm_head.", "language_model.lm_head."),
+                Rule("language.", "language_model.model.")]  # fmt: skip
     if config.reader is None:
         opt = NAMINGS["opt"]
         at = "language_model.model.decoder."
@@ -173,6 +187,8 @@ def _blip2_rules(config: Blip2Config) -> list[Rule]:
 def _blip2_settled(config: Blip2Config, header: Header) -> Blip2Config:
     """Whether the output has weights of its own is asked of the file."""
     tied = "language_model.lm_head.weight" not in header
+    if config.llama is not None:
+        return replace(config, llama=replace(config.llama, tied=tied))
     return replace(config, words=replace(config.words, tied=tied))
 
 
@@ -183,6 +199,10 @@ def _vit_settled(config: VitGpt2Config, header: Header) -> VitGpt2Config:
 
 
 def _blip2_family(config: Blip2Config) -> str:
+    if config.llama is not None:
+        return "instructblip-vicuna"
+    if config.former.layers.vocabulary:
+        return "instructblip-t5"
     return "blip2-opt" if config.reader is None else "blip2-t5"
 
 
@@ -222,6 +242,20 @@ LAYOUTS = (
         "vit-gpt2, native", "vit-gpt2",
         ("encoder.layers.0.attention.q_proj.weight", "decoder.transformer.wte.weight"),
         _vit_gpt2_rules(vit_names), _GPT2_BUFFERS, settled=_vit_settled,
+    ),
+    # Before BLIP-2, whose names they have.
+    _layout(
+        "instructblip-vicuna, hub", "blip2",
+        (_FORMER_MARK, "qformer.embeddings.word_embeddings.weight",
+         "language_model.model.layers.0.mlp.up_proj.weight"),
+        _blip2_rules, (r".*rotary_emb\.inv_freq",), settled=_blip2_settled,
+    ),
+    _layout(
+        "instructblip-t5, hub", "blip2",
+        (_FORMER_MARK, "qformer.embeddings.word_embeddings.weight",
+         "language_model.shared.weight"),
+        _blip2_rules, (r"language_model\.(en|de)coder\.embed_tokens\.weight",),
+        settled=_blip2_settled,
     ),
     _layout(
         "blip2-opt, hub", "blip2",

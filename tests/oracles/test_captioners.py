@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from diptych.checkpoints.layouts import KINDS as LAYOUT_KINDS
 from diptych.checkpoints.load import found_in, load
 from diptych.checkpoints.rules import stored_of
 from diptych.decoding.choices import Decoding
@@ -360,3 +361,29 @@ def test_original_names_are_read(folders: Path, tmp_path: Path, name: str) -> No
     assert all(torch.equal(network[key], tensor) for key, tensor in plain.items())
     back = stored_of(found.plan, load(found).state_dict())
     assert all(torch.equal(tensor, tensors[key]) for key, tensor in back.items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "millions"),
+    [
+        ("Blip", {"text_config": {"num_attention_heads": 12}}, None),
+        ("Git", {}, 176.62),
+        ("Blip2", {"text_config": {"model_type": "opt", "hidden_size": 2560, "ffn_dim": 10_240,
+                                   "num_hidden_layers": 32, "num_attention_heads": 32,
+                                   "word_embed_proj_dim": 2560}}, 3744.68),
+        ("InstructBlip", {"text_config": {"model_type": "llama"}}, None),
+        ("Florence2", {}, None),
+    ],
+)  # fmt: skip
+def test_configs_of_their_classes_are_read(kind: str, told: Any, millions: float | None) -> None:
+    """All that their config says is known, and its sizes are ours."""
+    import transformers as hub
+
+    content = getattr(hub, f"{kind}Config")(**told).to_dict()
+    kinds = {"Blip": "blip", "Git": "git", "Florence2": "florence2"}
+    row = LAYOUT_KINDS[kinds.get(kind, "blip2")]
+    with without_memory():
+        network = row.build(row.of_json(content))
+    if millions is not None:
+        count = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+        assert round(count, 2) == millions

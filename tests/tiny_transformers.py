@@ -8,9 +8,13 @@ from pathlib import Path
 from torch import nn
 
 from diptych.checkpoints.write import write_single_file
+from diptych.models.blip import Blip, BlipConfig
+from diptych.models.blip2 import Blip2, Blip2Config
 from diptych.models.clip import CLIP, CLIPConfig
 from diptych.models.dit import DiT, DiTConfig
+from diptych.models.florence2 import Florence2, Florence2Config
 from diptych.models.gemma_encoder import GemmaConfig, GemmaEncoder
+from diptych.models.git import Git, GitConfig
 from diptych.models.lumina2 import Lumina2, Lumina2Config
 from diptych.models.lumina_next import LuminaNext, LuminaNextConfig
 from diptych.models.pixart import PixArt, PixArtConfig
@@ -18,6 +22,7 @@ from diptych.models.qwen_vl.network import QwenVL, QwenVLConfig
 from diptych.models.siglip import SigLIP, SigLIPConfig
 from diptych.models.unet_adm import UNetADM, UNetADMConfig
 from diptych.models.vision_tower import VisionTower, VisionTowerConfig
+from diptych.models.vit_gpt2 import VitGpt2, VitGpt2Config
 from diptych.models.vlm import VLM, VLMConfig
 from tests.tiny_stable_diffusion import all_drawn
 
@@ -62,6 +67,11 @@ def one_of_each() -> dict[str, nn.Module]:
         "lumina2": Lumina2(LUMINA2),
         "gemma": GemmaEncoder(GemmaConfig.tiny()),
         "unet-adm": UNetADM(UNetADMConfig.tiny()),
+        "blip": Blip(BlipConfig.tiny()),
+        "blip2": Blip2(Blip2Config.tiny()),
+        "git": Git(GitConfig.tiny()),
+        "vit-gpt2": VitGpt2(VitGpt2Config.tiny()),
+        "florence2": Florence2(Florence2Config.tiny()),
         "vlm": VLM(VLMConfig.tiny()),
         "qwen-vl": QwenVL(QwenVLConfig.tiny()),
         "clip": CLIP(CLIPConfig.tiny()),

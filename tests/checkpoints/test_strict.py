@@ -19,6 +19,7 @@ from diptych.checkpoints.layouts import LAYOUTS, parts_of
 from diptych.checkpoints.load import found_in, load
 from diptych.checkpoints.presets import PRESETS
 from diptych.checkpoints.rules import (
+    COLUMNS,
     SAME,
     SQUEEZE,
     SWAP_HALVES,
@@ -318,7 +319,7 @@ def test_what_nobody_knows_is_refused(tmp_path: Path):
         parts_of({})
 
 
-@pytest.mark.parametrize("op", [SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES])
+@pytest.mark.parametrize("op", [SAME, SQUEEZE, TRANSPOSE, COLUMNS, SWAP_HALVES])
 @pytest.mark.parametrize("shares", [(1,), (1, 1, 1), (1, 1, 1, 4), (3, 1)])
 def test_a_rule_goes_both_ways(op: str, shares: tuple[int, ...]):
     names, parts = [f"x.{k}.weight" for k in range(len(shares))], len(shares)
@@ -330,7 +331,7 @@ def test_a_rule_goes_both_ways(op: str, shares: tuple[int, ...]):
     plan = plan_of(rules, names, "p.")
     stored = stored_of(plan, ours)
     assert stored.keys() == {"p.y.w"}
-    whole = (6 * sum(shares), 4)
+    whole = (4, 6 * sum(shares)) if op == COLUMNS else (6 * sum(shares), 4)
     for take in plan:
         assert torch.equal(ours_of(take, stored["p.y.w"]), ours[take.ours])
         assert shape_of(take, tuple(ours[take.ours].shape)) == whole

@@ -140,5 +140,23 @@ def exact_norms(network: Module, epsilon: float = 1e-6) -> Module:
             kind = type(child).__name__
             plain = kind.endswith(("RMSNorm", "T5LayerNorm")) and not kind.startswith("Gemma")
             if plain and type(child) is not nn.RMSNorm:
-                setattr(parent, name, nn.RMSNorm(len(child.weight), eps=epsilon))
+                made = nn.RMSNorm(len(child.weight), eps=epsilon)
+                made.weight = child.weight
+                setattr(parent, name, made)
     return network
+
+
+_float = Tensor.float
+
+
+class Float32Angles(nn.Module):
+    """Their cosines and sines in float32, as they are, where all else is widened."""
+
+    def __init__(self, theirs: nn.Module):
+        super().__init__()
+        self.theirs = theirs
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        with MonkeyPatch.context() as patch:
+            patch.setattr(Tensor, "float", _float)
+            return self.theirs(*given, **named)

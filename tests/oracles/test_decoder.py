@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from networks import all_apart, apart, drawn, exact_norms, gradients, randomized, widened
+from networks import (
+    Float32Angles,
+    all_apart,
+    apart,
+    drawn,
+    exact_norms,
+    gradients,
+    randomized,
+    widened,
+)
 from torch import Tensor, nn
 
 from diptych.decoding.slots import KVSlots, KVView
@@ -127,22 +136,6 @@ def theirs_of(name: str) -> nn.Module:
         theirs.model.embed_tokens.embed_scale = torch.tensor(config.width**0.5, dtype=torch.float64)
     theirs.model.rotary_emb = Float32Angles(theirs.model.rotary_emb)
     return theirs
-
-
-_float = Tensor.float
-
-
-class Float32Angles(nn.Module):
-    """Their cosines and sines in float32, as they are, where all else is widened."""
-
-    def __init__(self, theirs: nn.Module):
-        super().__init__()
-        self.theirs = theirs
-
-    def forward(self, *given: Any, **named: Any) -> Any:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Tensor, "float", _float)
-            return self.theirs(*given, **named)
 
 
 def ours_of(name: str, theirs: nn.Module) -> Decoder:

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from diptych.checkpoints.families import (
+    blip,
+    captioners,
     clip,
     clip_text,
     controls,
     dit,
+    florence2,
     flux,
     gemma,
     lumina,
@@ -62,6 +65,9 @@ KINDS: dict[str, Kind] = {
     "vae": Kind(AutoencoderSD, sd_vae.config_of_json),
     "text_encoder": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
     "text_encoder_2": Kind(CLIPText, lambda content: clip_text.config_of_json(content, EOS)),
+    **blip.KINDS,
+    **captioners.KINDS,
+    **florence2.KINDS,
     **clip.KINDS,
     **controls.KINDS,
     **qwen_vl.KINDS,
@@ -96,6 +102,9 @@ def _texts(component: str, prefixes: tuple[str, ...]) -> tuple[Layout, ...]:
 
 
 LAYOUTS: tuple[Layout, ...] = (
+    *blip.LAYOUTS,
+    *captioners.LAYOUTS,
+    *florence2.LAYOUTS,
     # Before the towers alone, whose names they hold below a prefix.
     *clip.LAYOUTS,
     *siglip.LAYOUTS,

@@ -18,6 +18,7 @@ from diptych.foundation.errors import InvalidValue
 # What is done to a stored tensor to make it ours. Each has its way back in `stored_of`.
 SAME, SQUEEZE, TRANSPOSE, SWAP_HALVES = "same", "squeeze", "transpose", "swap_halves"
 BATCHED, ROW, SCALAR = "batched", "row", "scalar"
+COLUMNS = "columns"
 # Axes of one that a stored tensor has in front, beyond ours.
 _IN_FRONT = {BATCHED: 1, ROW: 2, SCALAR: -1}
 
@@ -28,8 +29,9 @@ class Rule:
     `squeeze` a 1x1 convolution to a matrix, `transpose`, `swap_halves` of its rows; `batched` and
     `row` take one and two axes of one off the front, `scalar` puts one there. `part` k of
     `parts`: ours is the k-th of equal shares of their rows, as q, k and v of one matrix; `shares`:
-    where they are not equal, how they relate. `also`: further prefixes where the same tensor is
-    stored once more."""
+    where they are not equal, how they relate. `columns` is
+    `transpose` where shares are of their columns; vectors stay as they are. `also`: further
+    prefixes where the same tensor is stored once more."""
 
     ours: str
     theirs: str
@@ -79,11 +81,14 @@ def shape_of(take: Take, shape: tuple[int, ...]) -> tuple[int, ...]:
     if take.rule.op in _IN_FRONT:
         return (1, 1)[: max(0, _IN_FRONT[take.rule.op])] + shape[take.rule.op == SCALAR :]
     _, mine, all_of_them = take.rule.share()
-    return (shape[0] * all_of_them // mine, *shape[1:]) if shape else shape
+    whole = (shape[0] * all_of_them // mine, *shape[1:]) if shape else shape
+    return whole[::-1] if take.rule.op == COLUMNS else whole
 
 
 def ours_of(take: Take, stored: Tensor) -> Tensor:
     """A stored tensor made ours: a view of it where that is possible."""
+    if take.rule.op == COLUMNS and stored.ndim == 2:
+        stored = stored.T
     if take.rule.parts > 1:
         before, mine, all_of_them = take.rule.share()
         unit = len(stored) // all_of_them
@@ -92,6 +97,8 @@ def ours_of(take: Take, stored: Tensor) -> Tensor:
         return stored.flatten(1) if stored.ndim == 4 else stored
     if take.rule.op == TRANSPOSE:
         return stored.mT.contiguous()
+    if take.rule.op == COLUMNS:
+        return stored.contiguous()
     if take.rule.op == SWAP_HALVES:
         return torch.cat(stored.chunk(2)[::-1])
     return _without_front(stored, _IN_FRONT.get(take.rule.op, 0))
@@ -108,17 +115,21 @@ def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Ten
     """All of our tensors as the layout stores them: `ours_of` undone. Raises InvalidValue where
     the layout has one tensor for two of ours that are not the same."""
     parts: dict[str, dict[int, Tensor]] = {}
+    axes: dict[str, int] = {}
     for take in plan:
         tensor = ours[take.ours]
         if take.rule.op == SQUEEZE and tensor.ndim == 2:
             tensor = tensor[:, :, None, None]
         elif take.rule.op == TRANSPOSE:
             tensor = tensor.mT
+        elif take.rule.op == COLUMNS and tensor.ndim == 2:
+            tensor = tensor.T
         elif take.rule.op == SWAP_HALVES:
             tensor = torch.cat(tensor.chunk(2)[::-1])
         else:
             tensor = _without_front(tensor, -_IN_FRONT.get(take.rule.op, 0))
         for place in (take.theirs, *take.also):
+            axes[place] = -1 if take.rule.op == COLUMNS else 0
             there = parts.setdefault(place, {}).setdefault(take.rule.part, tensor)
             if there is not tensor and not torch.equal(there, tensor):
                 raise InvalidValue(
@@ -127,7 +138,9 @@ def stored_of(plan: Sequence[Take], ours: Mapping[str, Tensor]) -> dict[str, Ten
                     do="Write a folder.",
                 )
     return {
-        name: torch.cat([found[k] for k in sorted(found)]) if len(found) > 1 else found[0]
+        name: torch.cat([found[k] for k in sorted(found)], axes[name])
+        if len(found) > 1
+        else found[0]
         for name, found in ((name, found) for name, found in parts.items())
     }
 

@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "read": ("diptych.cli.read", "read what is written in pictures"),
     "chat": ("diptych.cli.chat", "talk about pictures with a published model"),
     "extract": ("diptych.cli.extract", "tell what a picture shows as JSON by a schema"),
+    "ground": ("diptych.cli.ground", "say where things are in a picture"),
     "classify": ("diptych.cli.classify", "say which of some labels a picture fits"),
     "embed": ("diptych.cli.embed", "make vectors of pictures and texts, for search"),
     "models": ("diptych.cli.models", "list models, networks and recipes, or tell about one"),

@@ -95,6 +95,10 @@ class Decoder(nn.Module):
         self.head = Fused([self.embed_tokens if self.lm_head is None else self.lm_head])
         self.one = DecoderStep(self.config, layers, self.norm, (self.turned, self.local))
 
+    def read(self, rows: Tensor, places: Tensor, view: KVView) -> Tensor:
+        """As `forward`, behind what is kept."""
+        return self(rows, places, view)
+
     def step(self, rows: Tensor, places: Tensor, view: KVView, calls: int = 0) -> Tensor:
         """One row of each text: rows [B, D] at places [B] or [B, 3] -> states [B, D], normed; with
         `calls` as `DecoderStep` if it is packed and of 32 bits or more, else each text alone."""

@@ -155,12 +155,15 @@ class _GatedMLP(nn.Module):
         return self.wo((wide / share).to(gate.dtype)).float() * share
 
 
-def buckets_of(distances: Tensor, buckets: int, most: int) -> Tensor:
+def buckets_of(distances: Tensor, buckets: int, most: int, *, ahead: bool = True) -> Tensor:
     """How far a token lies behind another -> the number of its bucket (Raffel et al., 2020, 2.1).
 
-    Half are for tokens that lie ahead. Near distances have one each, those up to `most` share the
-    rest evenly in the logarithm, in float32, whose rounding decides at the edges.
+    Half are for tokens that lie ahead; without `ahead` these are at distance 0. Near distances have
+    one each, those up to `most` share the rest evenly in the logarithm, in float32, whose rounding
+    decides at the edges.
     """
+    if not ahead:
+        distances, buckets = distances.clamp(max=0), 2 * buckets
     half, near = buckets // 2, buckets // 4
     away = distances.abs()
     grown = torch.log(away.clamp(min=1).float() / near) / log(most / near) * (half - near)

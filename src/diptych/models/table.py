@@ -12,17 +12,24 @@ from torch import Tensor, nn
 from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
 from diptych.models.autoencoder_tiny import AutoencoderTiny, AutoencoderTinyConfig
+from diptych.models.blip import Blip, BlipConfig
+from diptych.models.blip2 import Blip2, Blip2Config
+from diptych.models.classic_config import ClassicConfig
+from diptych.models.classic_decoder import ClassicDecoder
 from diptych.models.clip import CLIP, CLIPConfig
 from diptych.models.clip_text import CLIPText, CLIPTextConfig
 from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
 from diptych.models.controlnet import ControlNet, ControlNetConfig
 from diptych.models.controlnet_union import ControlNetUnion, ControlNetUnionConfig
+from diptych.models.davit import DaViT, DaViTConfig
 from diptych.models.decoder import Decoder
 from diptych.models.decoder_config import DecoderConfig
 from diptych.models.dit import DiT, DiTConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
+from diptych.models.florence2 import Florence2, Florence2Config
 from diptych.models.flux import Flux, FluxConfig
 from diptych.models.gemma_encoder import GemmaConfig, GemmaEncoder
+from diptych.models.git import Git, GitConfig
 from diptych.models.ip_adapter import IPAdapter, IPAdapterConfig
 from diptych.models.lumina2 import Lumina2, Lumina2Config
 from diptych.models.lumina_next import LuminaNext, LuminaNextConfig
@@ -30,6 +37,7 @@ from diptych.models.mlp_flow import MLPFlow, MLPFlowConfig
 from diptych.models.mmdit import MMDiT, MMDiTConfig
 from diptych.models.painter import Painter, PainterConfig
 from diptych.models.pixart import PixArt, PixArtConfig
+from diptych.models.qformer import QFormer, QFormerConfig
 from diptych.models.qwen_vl.network import QwenVL, QwenVLConfig
 from diptych.models.sd3 import SD3, SD3Config
 from diptych.models.siglip import SigLIP, SigLIPConfig
@@ -40,6 +48,7 @@ from diptych.models.unet import UNet, UNetConfig
 from diptych.models.unet_adm import UNetADM, UNetADMConfig
 from diptych.models.vision_language import VisionLanguage, VisionLanguageConfig
 from diptych.models.vision_tower import VisionTower, VisionTowerConfig
+from diptych.models.vit_gpt2 import VitGpt2, VitGpt2Config
 from diptych.models.vlm import VLM, VLMConfig
 
 Inputs = dict[str, Tensor]
@@ -274,6 +283,44 @@ def _decoder(config: DecoderConfig, batch: int, seed: int) -> Inputs:
     return {"rows": torch.randn(batch, 6, config.width, generator=_random(seed))}
 
 
+def _classic(config: ClassicConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    return {
+        "rows": torch.randn(batch, 6, config.width, generator=draw),
+        "memory": torch.randn(batch, 5, config.memory, generator=draw),
+    }
+
+
+def _davit(config: DaViTConfig, batch: int, seed: int) -> Inputs:
+    return {"image": torch.randn(batch, 3, 40, 56, generator=_random(seed))}
+
+
+def _florence2(config: Florence2Config, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    return {
+        "image": torch.randn(batch, 3, 40, 56, generator=draw),
+        "tokens": torch.randint(30, (batch, 6), generator=draw),
+    }
+
+
+def _qformer(config: QFormerConfig, batch: int, seed: int) -> Inputs:
+    draw = _random(seed)
+    return {
+        "seen": torch.randn(batch, 7, config.layers.memory, generator=draw),
+        "tokens": torch.randint(config.layers.vocabulary, (batch, 5), generator=draw),
+    }
+
+
+def _captioner(
+    config: BlipConfig | Blip2Config | GitConfig | VitGpt2Config, batch: int, seed: int
+) -> Inputs:
+    draw, size = _random(seed), config.vision.image_size
+    return {
+        "image": torch.randn(batch, 3, size, size, generator=draw),
+        "tokens": torch.randint(30, (batch, 6), generator=draw),
+    }
+
+
 def _vlm(config: VLMConfig, batch: int, seed: int) -> Inputs:
     draw, size = _random(seed), config.vision.image_size
     words = torch.randint(config.picture_token, (batch, 6), generator=draw)
@@ -300,6 +347,15 @@ MODELS: dict[str, ModelEntry] = {
     "autoencoder-kl": ModelEntry(AutoencoderKLConfig, AutoencoderKL, _autoencoder),
     "autoencoder-sd": ModelEntry(AutoencoderSDConfig, AutoencoderSD, _autoencoder_sd),
     "autoencoder-tiny": ModelEntry(AutoencoderTinyConfig, AutoencoderTiny, _autoencoder_tiny),
+    "blip": ModelEntry(BlipConfig, Blip, _captioner),
+    "blip2": ModelEntry(Blip2Config, Blip2, _captioner),
+    # As the decoder's.
+    "classic-decoder": ModelEntry(
+        ClassicConfig,
+        ClassicDecoder,
+        _classic,
+        (r"embed_tokens\.weight", r"lm_head\.weight", r"head_bias"),
+    ),
     "clip": ModelEntry(CLIPConfig, CLIP, _clip),
     "clip-text": ModelEntry(CLIPTextConfig, CLIPText, _clip_text),
     "clip-vision": ModelEntry(CLIPVisionConfig, CLIPVision, _clip_vision),
@@ -309,11 +365,14 @@ MODELS: dict[str, ModelEntry] = {
     "decoder": ModelEntry(
         DecoderConfig, Decoder, _decoder, (r"embed_tokens\.weight", r"lm_head\.weight")
     ),
+    "davit": ModelEntry(DaViTConfig, DaViT, _davit),
     "dit": ModelEntry(DiTConfig, DiT, _dit),
     "dual-encoder": ModelEntry(DualEncoderConfig, DualEncoderNetwork, _dual_encoder),
     "ip-adapter": ModelEntry(IPAdapterConfig, IPAdapter, _ip_adapter),
+    "florence2": ModelEntry(Florence2Config, Florence2, _florence2),
     "flux": ModelEntry(FluxConfig, Flux, _flux),
     "gemma-encoder": ModelEntry(GemmaConfig, GemmaEncoder, _gemma_encoder),
+    "git": ModelEntry(GitConfig, Git, _captioner),
     "lumina-next": ModelEntry(LuminaNextConfig, LuminaNext, _lumina),
     "lumina2": ModelEntry(Lumina2Config, Lumina2, _lumina),
     "mlp-flow": ModelEntry(MLPFlowConfig, MLPFlow, _mlp_flow),
@@ -321,6 +380,8 @@ MODELS: dict[str, ModelEntry] = {
     "painter": ModelEntry(PainterConfig, Painter, _painter),
     "t2i-adapter": ModelEntry(T2IAdapterConfig, T2IAdapter, _t2i_adapter),
     "pixart": ModelEntry(PixArtConfig, PixArt, _pixart),
+    # Behind the last layer's words nothing reads.
+    "qformer": ModelEntry(QFormerConfig, QFormer, _qformer, (r"layers\.1\.text_(mlp|norm)\..*",)),
     "qwen-vl": ModelEntry(QwenVLConfig, QwenVL, _qwen_vl),
     # In the last block nothing is read of the words, and still they have queries.
     "sd3": ModelEntry(
@@ -336,6 +397,7 @@ MODELS: dict[str, ModelEntry] = {
     "unet-adm": ModelEntry(UNetADMConfig, UNetADM, _unet_adm),
     "vision-language": ModelEntry(VisionLanguageConfig, VisionLanguage, _vision_language),
     "vision-tower": ModelEntry(VisionTowerConfig, VisionTower, _vision_tower),
+    "vit-gpt2": ModelEntry(VitGpt2Config, VitGpt2, _captioner),
     # The layer behind the one that is looked through.
     "vlm": ModelEntry(
         VLMConfig, VLM, _vlm, (r"vision\.encoder\.layers\.2\..*", r"vision\.post_layernorm\..*")

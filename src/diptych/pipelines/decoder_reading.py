@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diptych.decoding.slots import KVShape, KVView
+from diptych.models.classic_decoder import ClassicDecoder
 from diptych.models.decoder import Decoder
 from diptych.pipelines.reading import Rows
 
@@ -17,7 +18,7 @@ from diptych.pipelines.reading import Rows
 class DecoderReading:
     """`Reading` of a language model. `decode`: a tokenizer's, of a run of tokens."""
 
-    decoder: Decoder
+    decoder: Decoder | ClassicDecoder
     ends: tuple[int, ...]
     decode: Callable[[Sequence[int]], str]
 
@@ -29,12 +30,12 @@ class DecoderReading:
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
-        return self.decoder.embed_tokens.weight.dtype
+        return next(self.decoder.parameters()).dtype
 
     @property
     def device(self) -> torch.device:
         """Of the weights."""
-        return self.decoder.embed_tokens.weight.device
+        return next(self.decoder.parameters()).device
 
     def embed(self, tokens: Tensor) -> Tensor:
         """[N] -> [N, D]"""
@@ -42,7 +43,7 @@ class DecoderReading:
 
     def read(self, rows: Tensor, places: Tensor, view: KVView) -> Tensor:
         """Rows [B, N, D] at places [B, N] or [B, N, 3] -> states [B, N, D]"""
-        return self.decoder(rows, places, view)
+        return self.decoder.read(rows, places, view)
 
     def step(self, rows: Tensor, places: Tensor, view: KVView, calls: int = 0) -> Tensor:
         """As `Reading`."""

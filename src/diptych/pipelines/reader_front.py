@@ -19,8 +19,10 @@ from diptych.foundation.errors import InvalidValue
 from diptych.foundation.memory import keep_freed_memory
 from diptych.imaging.pictures import read_picture, upright_rgb
 from diptych.pipelines.asking import answered
+from diptych.pipelines.classic_networks import ClassicNetworks
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_image_to_text
+from diptych.pipelines.grounding import DIALECTS, Grounded, grounded
 from diptych.pipelines.image_to_text import ImageToTextNetworks
 from diptych.pipelines.reader_files import is_published_reader, read_published_reader
 from diptych.pipelines.reading import Answer
@@ -44,7 +46,7 @@ class ImageToText:
     beginnings of `store`, which change no answer: a second question about a picture does not look
     at it again."""
 
-    networks: ImageToTextNetworks | VLMNetworks
+    networks: ImageToTextNetworks | VLMNetworks | ClassicNetworks
     name: str
     report: LoadReport | None = None
     store: PrefixStore = field(default_factory=PrefixStore)
@@ -151,7 +153,13 @@ class ImageToText:
         if len(set(choices)) != len(choices) or not choices or not all(choices):
             raise InvalidValue(f"The choices {list(choices)} are none, empty or alike.")
         ask = self.networks.request(_opened(picture), _question(question))
-        words = [tuple(self.networks.tokenizer.encode(choice)) for choice in choices]
+        networks = self.networks
+        encode = (
+            networks.tokenizer.bare
+            if isinstance(networks, ClassicNetworks)
+            else networks.tokenizer.encode
+        )
+        words = [tuple(encode(choice)) for choice in choices]
         rule = Choice(tuple(words), self.networks.ends)
         logs = scored(self.networks, ask.prompt, rule, self.store)
         total = sum(exp(log) for log in logs)
@@ -160,6 +168,28 @@ class ImageToText:
             for choice, log in zip(choices, logs, strict=True)
         ]
         return sorted(found, key=lambda one: -one.logprob)
+
+    def ground(
+        self, picture: Picture, words: str, decoding: Decoding | None = None
+    ) -> list[Grounded]:
+        """Where what the words say is, in pixels of the original picture, in the model's order;
+        empty where it names no place. Raises InvalidValue for no words, and for a model that was
+        not trained for it."""
+        networks = self.networks
+        places = "" if isinstance(networks, ImageToTextNetworks) else networks.places
+        if isinstance(networks, ImageToTextNetworks) or not places:
+            raise InvalidValue(
+                f"{self.name} does not say where things are.",
+                do=f"Families that do: {', '.join(DIALECTS)}.",
+            )
+        if not words.strip():
+            raise InvalidValue("There are no words to find.", do='Say what, as "a red circle".')
+        shown, dialect = _opened(picture), DIALECTS[places]
+        how = decoding or Decoding(most=512)
+        ask = networks.seeking(shown, dialect.ask, words.strip(), how)
+        answer = answered(networks, [ask], store=self.store)[0]
+        text = networks.tokenizer.decode_all(answer.tokens)
+        return grounded(text, dialect, networks.plan(shown))
 
     def extract(
         self,

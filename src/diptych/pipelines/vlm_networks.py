@@ -41,11 +41,12 @@ _TASKS = {
 @dataclass(frozen=True)
 class Manner:
     """How a family writes: a named template where the folder has none, and what stands around a
-    picture's rows."""
+    picture's rows; `places`: a name of `DIALECTS` where it was trained to say where things are."""
 
     template: str
     before: str = ""
     after: str = ""
+    places: str = ""
 
 
 MANNERS: dict[str, Manner] = {
@@ -55,9 +56,9 @@ MANNERS: dict[str, Manner] = {
     "idefics3": Manner("smolvlm"),
     "smolvlm": Manner("smolvlm"),
     "internvl": Manner("chatml", "<img>", "</img>"),
-    "paligemma": Manner("paligemma"),
-    "qwen2_vl": Manner("qwen"),
-    "qwen2_5_vl": Manner("qwen"),
+    "paligemma": Manner("paligemma", places="paligemma"),
+    "qwen2_vl": Manner("qwen", places="qwen2_vl"),
+    "qwen2_5_vl": Manner("qwen", places="qwen2_5_vl"),
 }
 
 
@@ -82,6 +83,16 @@ class VLMNetworks(DecoderReading):
         """A task (`caption`, `describe`, `relate`, `read`) or question about one picture."""
         turn = Turn("user", _TASKS.get(task, task), pictures=1)
         return self.ask([picture], [turn], decoding or Decoding(most=256))
+
+    @property
+    def places(self) -> str:
+        """How it says where things are, a name of `DIALECTS`, or nothing."""
+        return self.manner.places
+
+    def seeking(self, picture: Image.Image, sentence: str, words: str, decoding: Decoding) -> Ask:
+        """A request for the places of what `words` say; the sentence has `{}` for them."""
+        turn = Turn("user", sentence.format(words), pictures=1)
+        return self.ask([picture], [turn], decoding)
 
     def grammar_words(self) -> Any:
         """What `decoding.grammar` is told of this model. Raises InvalidValue, MissingExtra."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from diptych.foundation.errors import NotFound, Unreadable
+from diptych.text.chat import escaped
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,14 +28,15 @@ class HubTokenizer:
     special: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
-    def load(cls, folder: Path) -> HubTokenizer:
-        """From `tokenizer.json` and the files beside it. Raises NotFound, Unreadable."""
+    def load(cls, folder: Path, ends: tuple[int, ...] = ()) -> HubTokenizer:
+        """From `tokenizer.json` and the files beside it, which say what ends an answer unless
+        `ends` does. Raises NotFound, Unreadable."""
         tokenizer = tokenizer_of(folder)
         added = tokenizer.get_added_tokens_decoder()
         special = tuple(token.content for token in added.values() if token.special)
         said = _json(folder / "tokenizer_config.json")
         return cls(
-            tokenizer, _ends(folder, tokenizer, said), _template_of(folder, said),
+            tokenizer, ends or _ends(folder, tokenizer, said), _template_of(folder, said),
             _content(said.get("bos_token")), special,
         )  # fmt: skip
 
@@ -44,9 +46,21 @@ class HubTokenizer:
         begun = bool(self.bos) and self.bos in text
         return self.tokenizer.encode(text, add_special_tokens=not begun).ids
 
+    def bare(self, text: str) -> list[int]:
+        """Numbers of a text alone, without marks."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def plain(self, text: str) -> str:
+        """Text in which no word of the model's own stands."""
+        return escaped(text, self.special)
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of tokens, special ones left out."""
         return self.tokenizer.decode(list(tokens))
+
+    def decode_all(self, tokens: Sequence[int]) -> str:
+        """The same, special ones kept: places are such."""
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=False)
 
     def word(self, number: int) -> str:
         """The word of a token. Raises Unreadable where there is none."""

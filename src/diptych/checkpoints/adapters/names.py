@@ -15,10 +15,12 @@ from torch import nn
 
 from diptych.checkpoints.layout import Layout
 from diptych.checkpoints.layouts import LAYOUTS, kind_of
-from diptych.checkpoints.rules import TRANSPOSE, Rule, Take, plan_of
+from diptych.checkpoints.rules import COLUMNS, TRANSPOSE, Rule, Take, plan_of
 from diptych.models.t5_encoder import T5Encoder
 
 FLAT = "kohya"
+
+_TURNED = (COLUMNS, TRANSPOSE)
 
 
 class Prefix(NamedTuple):
@@ -189,7 +191,7 @@ def plans_of(component: str, network: nn.Module) -> Iterator[tuple[str, str, lis
         mine = layout.component == component and isinstance(network, _network_of(layout))
         if mine and layout.name != "folder":
             plan = plan_of(layout.rules(config), ours)
-            yield "", layout.name, [take for take in plan if take.rule.op != TRANSPOSE]
+            yield "", layout.name, [take for take in plan if take.rule.op not in _TURNED]
     layers = [name for name, _ in network.named_modules()]
     for dialect, aliases in ALIASES.get(component, {}).items():
         plan = plan_of(aliases(layers), ours)

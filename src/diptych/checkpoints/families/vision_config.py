@@ -44,7 +44,7 @@ def _side(said: PublishedConfig, key: str, default: int) -> int:
     return sides.pop()
 
 
-def _sized(said: PublishedConfig, tower: VisionTowerConfig, act: str) -> VisionTowerConfig:
+def sized_tower(said: PublishedConfig, tower: VisionTowerConfig, act: str) -> VisionTowerConfig:
     """The tower with what all configs call alike; its own values are the defaults."""
     said.only("num_channels", 3)
     said.only("attention_dropout", 0.0, 0)
@@ -63,7 +63,7 @@ def _sized(said: PublishedConfig, tower: VisionTowerConfig, act: str) -> VisionT
 
 def clip_tower(said: PublishedConfig) -> VisionTowerConfig:
     said.take("projection_dim")  # of the space with texts, which the whole model's config decides
-    return _sized(said, replace(CLIP_TOWER, patch_size=32), "quick_gelu")
+    return sized_tower(said, replace(CLIP_TOWER, patch_size=32), "quick_gelu")
 
 
 def siglip_tower(said: PublishedConfig) -> VisionTowerConfig:
@@ -72,7 +72,7 @@ def siglip_tower(said: PublishedConfig) -> VisionTowerConfig:
     said.take("projection_dim")
     said.take("num_image_tokens")
     said.take("projector_hidden_act")
-    return replace(_sized(said, SIGLIP_TOWER, "gelu_pytorch_tanh"), pooling=pooling)
+    return replace(sized_tower(said, SIGLIP_TOWER, "gelu_pytorch_tanh"), pooling=pooling)
 
 
 def _fractional(said: PublishedConfig) -> VisionTowerConfig:
@@ -80,13 +80,13 @@ def _fractional(said: PublishedConfig) -> VisionTowerConfig:
     for key in ("size", "max_image_size", "use_base_siglip"):
         said.take(key)
     start = replace(SIGLIP_TOWER, image_size=224, patch_size=32, width=1152, heads=16)
-    tower = _sized(said, start, "gelu_pytorch_tanh")
+    tower = sized_tower(said, start, "gelu_pytorch_tanh")
     return replace(tower, placing="fractional", pooling="none")
 
 
 def _dino(said: PublishedConfig, registers: int) -> VisionTowerConfig:
     start = VisionTowerConfig(patch_size=16 if registers else 14)
-    tower = _sized(said, start, "gelu")
+    tower = sized_tower(said, start, "gelu")
     hidden = int(tower.width * said.take("mlp_ratio", 4))
     gated = said.take("use_swiglu_ffn", False)
     return replace(
@@ -104,7 +104,7 @@ def _dino(said: PublishedConfig, registers: int) -> VisionTowerConfig:
 
 def _vit(said: PublishedConfig) -> VisionTowerConfig:
     said.only("pooler_act", "tanh")
-    tower = _sized(said, VisionTowerConfig(norm_epsilon=1e-12, pooling="none"), "gelu")
+    tower = sized_tower(said, VisionTowerConfig(norm_epsilon=1e-12, pooling="none"), "gelu")
     return replace(tower, qkv_bias=said.take("qkv_bias", True))
 
 
@@ -117,7 +117,7 @@ def _internvit(said: PublishedConfig) -> VisionTowerConfig:
         image_size=448, patch_size=14, width=1024, depth=24, heads=16, hidden=4096
     )
     return replace(
-        _sized(said, start, "gelu"),
+        sized_tower(said, start, "gelu"),
         norm=cast(Any, norm),
         qkv_bias=said.take("attention_bias", said.take("qkv_bias", False)),
         qk_norm=said.take("use_qk_norm", said.take("qk_normalization", False)),

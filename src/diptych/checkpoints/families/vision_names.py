@@ -130,6 +130,15 @@ _INTERNVIT_ORIGINAL = Naming(
     },
     _FUSED,
 )
+_BLIP = Naming(
+    "encoder.layers.{}",
+    {
+        "embeddings.class_embedding": ("embeddings.class_embedding", ROW),
+        "embeddings.position_embedding.weight": ("embeddings.position_embedding", BATCHED),
+    },
+    {"self_attn.out_proj.": "self_attn.projection."},
+    {f"self_attn.{name}_proj": ("self_attn.qkv.", part, 3) for part, name in enumerate("qkv")},
+)
 _TIMM = Naming(
     "blocks.{}",
     {
@@ -160,6 +169,7 @@ _TIMM = Naming(
     },
 )
 
+blip_names: Rules = _BLIP.rules
 dino_names: Rules = _DINO_NATIVE.rules
 dino_folder_names: Rules = _DINO_FOLDER.rules
 vit_names: Rules = _VIT_NATIVE.rules

@@ -1,0 +1,197 @@
+"""A job comes in: it is written, with its first event, before anybody is told of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, and_, insert, select, update
+
+from diptych.service.jobs import machine
+from diptych.service.jobs.machine import Job
+from diptych.service.jobs.schema import (
+    artifact,
+    event,
+    idempotency,
+    job,
+    job_artifact,
+    owner,
+    share,
+)
+from diptych.service.jobs.store import Moved, Stored, get_fact, keep, known_owner, move
+
+INTERACTIVE, USUAL, LARGE = 0, 1, 2  # classes: somebody waits; a picture; a batch
+KEEP_KEYS = 24 * 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A job that is asked for. `cost`: predicted seconds of the engine; `inputs`: artifacts that it
+    reads; `equal`: an equal request's picture may be given (its seed was said)."""
+
+    kind: str
+    spec: Mapping[str, Any]
+    cost: float
+    rank: int = USUAL
+    steps: int = 0
+    inputs: Sequence[Stored] = ()
+    equal: str = ""
+    batch: str = ""
+    deadline: float = 0.0
+    eta: float = 0.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """An Idempotency-Key, and the SHA-256 of the request that came with it."""
+
+    name: str
+    body_sha: str
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Identifiers in the order of what was wanted. `again`: the key was known, these are the first
+    request's; `clash`: the key was known for another request, and nothing was done."""
+
+    ids: Sequence[str]
+    moved: Sequence[Moved] = ()
+    again: bool = False
+    clash: bool = False
+
+
+def new_id(wall: float) -> str:
+    """UUID version 7: by time (RFC 9562, section 5.7)."""
+    millis = int(wall * 1000) & (1 << 48) - 1
+    rest = int.from_bytes(os.urandom(10), "big")
+    high, low = rest >> 68, rest & (1 << 62) - 1
+    return str(UUID(int=millis << 80 | 7 << 76 | high << 64 | 2 << 62 | low))
+
+
+def canonical(spec: Mapping[str, Any]) -> str:
+    """The SHA-256 of what a request says, whatever the order it says it in."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
+
+
+def accept(
+    connection: Connection,
+    name: str,
+    wanted: Sequence[Wanted],
+    wall: float,
+    key: Key | None = None,
+    ids: Sequence[str] = (),
+) -> Accepted:
+    """Write jobs of one owner, all or none."""
+    if key is not None:
+        known = _known(connection, name, key)
+        if known is not None:
+            return known
+    known_owner(connection, name)
+    ids = ids or [new_id(wall) for _ in wanted]
+    moved: list[Moved] = []
+    for job_id, one in zip(ids, wanted, strict=True):
+        moved += _one(connection, name, job_id, one, wall)
+    if key is not None:
+        connection.execute(
+            insert(idempotency),
+            {"owner": name, "key": key.name, "body_sha": key.body_sha, "answer": list(ids),
+             "created": wall},
+        )  # fmt: skip
+    return Accepted(ids, moved)
+
+
+def _known(connection: Connection, name: str, key: Key) -> Accepted | None:
+    row = connection.execute(
+        select(idempotency.c.body_sha, idempotency.c.answer).where(
+            idempotency.c.owner == name, idempotency.c.key == key.name
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    same = row.body_sha == key.body_sha
+    return Accepted(row.answer if same else (), again=same, clash=not same)
+
+
+def _one(
+    connection: Connection, name: str, job_id: str, one: Wanted, wall: float
+) -> list[Moved]:  # fmt: skip
+    begun = Job(deadline=one.deadline)
+    sha = canonical(one.spec)
+    connection.execute(
+        insert(job),
+        {
+            "id": job_id, "owner": name, "kind": one.kind, "class": one.rank,
+            "vtime": _vtime(connection, name, one), "cost": one.cost, **asdict(begun),
+            "spec": dict(one.spec), "spec_sha": sha, "batch": one.batch, "step": 0,
+            "steps": one.steps, "detail": "", "eta": one.eta, "starred": False, "created": wall,
+        },
+    )  # fmt: skip
+    first = {"job_id": job_id, "seq": 1, "kind": "queued", "at": wall, "data": {}}
+    connection.execute(insert(event), first)
+    keep(connection, job_id, one.inputs, wall)
+    moved = [Moved(job_id, name, begun, 1, "queued", {})]
+    if one.equal:
+        moved += _from_before(connection, name, job_id, sha, one.equal, wall)
+    return moved
+
+
+def _vtime(connection: Connection, name: str, one: Wanted) -> float:
+    """Start-time fair queueing (Goyal et al., 1996): a job begins, in virtual time, where its
+    owner's last one ends, or now."""
+    mine = and_(share.c.owner == name, share.c["class"] == one.rank)
+    last = connection.scalar(select(share.c.last).where(mine))
+    weight = connection.scalar(select(owner.c.weight).where(owner.c.name == name)) or 1.0
+    vtime = max(get_fact(connection, f"vtime:{one.rank}", 0.0), last or 0.0)
+    ends = vtime + max(one.cost, 1e-6) / weight
+    if last is None:
+        connection.execute(insert(share), {"owner": name, "class": one.rank, "last": ends})
+    else:
+        connection.execute(update(share).where(mine).values(last=ends))
+    return vtime
+
+
+def _from_before(
+    connection: Connection, name: str, job_id: str, sha: str, fingerprint: str, wall: float
+) -> list[Moved]:
+    """An equal job of the same owner gave a picture, by the same weights and machine: it is this
+    one's as well."""
+    rows = connection.execute(
+        select(job.c.id, job.c.result)
+        .where(job.c.owner == name, job.c.spec_sha == sha, job.c.status == "complete")
+        .where(job.c.erase_at.is_(None))
+        .order_by(job.c.created.desc())
+        .limit(4)
+    ).all()
+    for row in rows:
+        if (row.result or {}).get("fingerprint") != fingerprint:
+            continue
+        made = connection.execute(
+            select(artifact.c.sha256, artifact.c.media, artifact.c.size, job_artifact.c.role)
+            .join(job_artifact, job_artifact.c.sha256 == artifact.c.sha256)
+            .where(job_artifact.c.job_id == row.id, job_artifact.c.role != "input")
+            .where(artifact.c.state == "live")
+            .order_by(job_artifact.c.role, job_artifact.c.place)
+        ).all()
+        result = {**row.result, "cached": True, "generation_time": 0.0}
+        done = move(connection, job_id, machine.answered, wall, result, result=result)
+        if done is None:
+            return []
+        keep(connection, job_id, [Stored(m.sha256, m.media, m.size, m.role) for m in made], wall)
+        return [done]
+    return []
+
+
+def forget_keys(connection: Connection, wall: float) -> None:
+    """Keys of more than a day ago."""
+    connection.execute(idempotency.delete().where(idempotency.c.created < wall - KEEP_KEYS))
+
+
+def now() -> float:
+    """The wall clock."""
+    return time.time()

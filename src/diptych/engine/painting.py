@@ -69,26 +69,44 @@ class PaintingEngine:
             raise InvalidValue(f"most={self.most} lets nothing in.", do="Choose 1 or more.")
         self.batching = Batching(self.networks, self.exact, self.most)
 
-    def submit(self, request: Request, watch: Callable[[PaintState], None] | None = None) -> Job:
-        """Put a request behind the others."""
-        job = Job(request, watch)
+    def submit(
+        self,
+        request: Request,
+        watch: Callable[[PaintState], None] | None = None,
+        state: PaintState | None = None,
+    ) -> Job:
+        """Put a request behind the others; a `state` is where it was and goes on."""
+        job = Job(request, watch, state)
         self.waiting.append(job)
         return job
 
-    @torch.inference_mode()
     def step(self) -> bool:
         """Admit, ask the network once for all that is under way, decode a picture; whether there
         is more to do."""
+        for shape in self.shapes():
+            self.advance(shape)
+        self.decode()
+        return bool(self.waiting or self.active or self.ready)
+
+    @torch.inference_mode()
+    def shapes(self) -> dict[tuple[int, ...], list[Job]]:
+        """Those under way by the shape of their latents, when all that fits has been admitted."""
         self.active = [job for job in self.active if not job.done]
         self._admit()
-        for jobs in self._shapes():
-            self._together(jobs)
+        shapes: dict[tuple[int, ...], list[Job]] = {}
         for job in self.active:
-            if not job.done and job.state is not None and job.state.done:
-                self.ready.append(job)
-        self.active = [job for job in self.active if not job.done and job not in self.ready]
-        self._decode()
-        return bool(self.waiting or self.active or self.ready)
+            if job.state is not None:
+                shapes.setdefault(tuple(job.state.solving.x.shape[1:]), []).append(job)
+        return shapes
+
+    @torch.inference_mode()
+    def advance(self, shape: tuple[int, ...]) -> None:
+        """Ask the network once for all of a shape."""
+        jobs = self.shapes().get(shape, [])
+        self._together([job for job in jobs if job.state is not None and not job.state.done])
+        arrived = [job for job in jobs if not job.done and job.state is not None and job.state.done]
+        self.ready += arrived
+        self.active = [job for job in self.active if not job.done and job not in arrived]
 
     def run(self) -> None:
         """All that was submitted."""
@@ -101,7 +119,7 @@ class PaintingEngine:
             if job.cancelled:
                 continue
             try:
-                job.state = prepare(self.networks, job.request)
+                job.state = job.state or prepare(self.networks, job.request)
             except Exception as error:  # the request's own, whatever it is: the others go on
                 job.error = error
                 continue
@@ -110,14 +128,9 @@ class PaintingEngine:
     def _under_way(self) -> int:
         return sum(len(job.request.prompts) for job in self.active)
 
-    def _shapes(self) -> list[list[Job]]:
-        shapes: dict[tuple[int, ...], list[Job]] = {}
-        for job in self.active:
-            if job.state is not None and not job.state.done:
-                shapes.setdefault(tuple(job.state.solving.x.shape[1:]), []).append(job)
-        return list(shapes.values())
-
     def _together(self, jobs: list[Job]) -> None:
+        if not jobs:
+            return
         states = [job.state for job in jobs if job.state is not None]
         try:
             moved = together(self.networks, states, self.batching.call)
@@ -134,7 +147,9 @@ class PaintingEngine:
             if job.watch is not None:
                 job.watch(state)
 
-    def _decode(self) -> None:
+    @torch.inference_mode()
+    def decode(self) -> None:
+        """One picture of those whose latents are done."""
         if not self.ready:
             return
         job = self.ready.popleft()

@@ -43,6 +43,12 @@ class ReadingEngine:
         self.waiting.append(text)
         return text
 
+    @property
+    def busy(self) -> int:
+        """Texts that wait or are under way."""
+        under_way = len(self.answering.texts) + len(self.answering.searches)
+        return len(self.waiting) + under_way
+
     def step(self) -> bool:
         """A chunk of prompts and a word of each answer; whether there is more to do."""
         while self.waiting and self.answering.room:
@@ -50,7 +56,7 @@ class ReadingEngine:
             if not text.done:
                 self.answering.join(text)
         self.answering.step()
-        return bool(self.waiting or self.answering.texts or self.answering.searches)
+        return bool(self.busy)
 
     def run(self) -> None:
         """All that was submitted."""

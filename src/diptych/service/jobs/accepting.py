@@ -11,20 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, insert, select
 
-from diptych.service.jobs import machine
+from diptych.service.jobs import fairness, machine, queries
+from diptych.service.jobs.facts import known_owner
 from diptych.service.jobs.machine import Job
-from diptych.service.jobs.schema import (
-    artifact,
-    event,
-    idempotency,
-    job,
-    job_artifact,
-    owner,
-    share,
-)
-from diptych.service.jobs.store import Moved, Stored, get_fact, keep, known_owner, move
+from diptych.service.jobs.schema import event, idempotency, job
+from diptych.service.jobs.store import Moved, Stored, keep, move
 
 INTERACTIVE, USUAL, LARGE = 0, 1, 2  # classes: somebody waits; a picture; a batch
 KEEP_KEYS = 24 * 3600.0
@@ -93,7 +86,7 @@ def accept(
         if known is not None:
             return known
     known_owner(connection, name)
-    ids = ids or [new_id(wall) for _ in wanted]
+    ids = ids or sorted(new_id(wall) for _ in wanted)  # in their order also within a millisecond
     moved: list[Moved] = []
     for job_id, one in zip(ids, wanted, strict=True):
         moved += _one(connection, name, job_id, one, wall)
@@ -127,7 +120,7 @@ def _one(
         insert(job),
         {
             "id": job_id, "owner": name, "kind": one.kind, "class": one.rank,
-            "vtime": _vtime(connection, name, one), "cost": one.cost, **asdict(begun),
+            "vtime": fairness.begins(connection, name, one.rank), "cost": one.cost, **asdict(begun),
             "spec": dict(one.spec), "spec_sha": sha, "batch": one.batch, "step": 0,
             "steps": one.steps, "detail": "", "eta": one.eta, "starred": False, "created": wall,
         },
@@ -141,50 +134,25 @@ def _one(
     return moved
 
 
-def _vtime(connection: Connection, name: str, one: Wanted) -> float:
-    """Start-time fair queueing (Goyal et al., 1996): a job begins, in virtual time, where its
-    owner's last one ends, or now."""
-    mine = and_(share.c.owner == name, share.c["class"] == one.rank)
-    last = connection.scalar(select(share.c.last).where(mine))
-    weight = connection.scalar(select(owner.c.weight).where(owner.c.name == name)) or 1.0
-    vtime = max(get_fact(connection, f"vtime:{one.rank}", 0.0), last or 0.0)
-    ends = vtime + max(one.cost, 1e-6) / weight
-    if last is None:
-        connection.execute(insert(share), {"owner": name, "class": one.rank, "last": ends})
-    else:
-        connection.execute(update(share).where(mine).values(last=ends))
-    return vtime
-
-
 def _from_before(
     connection: Connection, name: str, job_id: str, sha: str, fingerprint: str, wall: float
 ) -> list[Moved]:
     """An equal job of the same owner gave a picture, by the same weights and machine: it is this
     one's as well."""
-    rows = connection.execute(
-        select(job.c.id, job.c.result)
-        .where(job.c.owner == name, job.c.spec_sha == sha, job.c.status == "complete")
-        .where(job.c.erase_at.is_(None))
-        .order_by(job.c.created.desc())
-        .limit(4)
-    ).all()
-    for row in rows:
-        if (row.result or {}).get("fingerprint") != fingerprint:
-            continue
-        made = connection.execute(
-            select(artifact.c.sha256, artifact.c.media, artifact.c.size, job_artifact.c.role)
-            .join(job_artifact, job_artifact.c.sha256 == artifact.c.sha256)
-            .where(job_artifact.c.job_id == row.id, job_artifact.c.role != "input")
-            .where(artifact.c.state == "live")
-            .order_by(job_artifact.c.role, job_artifact.c.place)
-        ).all()
-        result = {**row.result, "cached": True, "generation_time": 0.0}
-        done = move(connection, job_id, machine.answered, wall, result, result=result)
-        if done is None:
-            return []
-        keep(connection, job_id, [Stored(m.sha256, m.media, m.size, m.role) for m in made], wall)
-        return [done]
-    return []
+    row = queries.equal(connection, name, sha, fingerprint)
+    if row is None:
+        return []
+    result = {**row.result, "cached": True, "generation_time": 0.0}
+    done = move(connection, job_id, machine.answered, wall, result, result=result)
+    if done is None:
+        return []
+    made = [
+        Stored(one.sha256, one.media, one.size, one.role)
+        for one in queries.artifacts_of(connection, row.id)
+        if one.role != "input"
+    ]
+    keep(connection, job_id, made, wall)
+    return [done]
 
 
 def forget_keys(connection: Connection, wall: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     JSON,
     Boolean,
     Column,
@@ -16,8 +17,31 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy import event as hook
 
 metadata = MetaData()
+
+# The last guard, whatever the code above it does: a job that has ended stays as it ended, and its
+# numbers only grow.
+_WRONG = """(OLD.status IN ('complete', 'failed', 'canceled') AND NEW.status <> OLD.status)
+    OR NEW.fence < OLD.fence OR NEW.rev < OLD.rev"""
+GUARDS = (
+    (
+        "sqlite",
+        f"""CREATE TRIGGER job_stays BEFORE UPDATE ON job WHEN {_WRONG}
+    BEGIN SELECT RAISE(ABORT, 'job_stays'); END""",
+    ),
+    (
+        "postgresql",
+        """CREATE FUNCTION job_stays() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'job_stays'; END $$""",
+    ),
+    (
+        "postgresql",
+        f"""CREATE TRIGGER job_stays BEFORE UPDATE ON job FOR EACH ROW WHEN ({_WRONG})
+    EXECUTE FUNCTION job_stays()""",
+    ),
+)
 
 # Times of the wall clock are seconds since 1970, those of the steady clock since the machine began.
 job = Table(
@@ -63,7 +87,12 @@ job = Table(
         "job_leases", "lease_until",
         sqlite_where=text("status = 'running'"), postgresql_where=text("status = 'running'"),
     ),
-    Index("job_owner", "owner", "created"),
+    Index(
+        "job_mine", "owner", "class", "vtime",
+        sqlite_where=text("status = 'queued'"), postgresql_where=text("status = 'queued'"),
+    ),
+    Index("job_erase", "erase_at"),
+    Index("job_owner", "owner", "id"),
     Index("job_equal", "owner", "spec_sha"),
 )  # fmt: skip
 
@@ -114,7 +143,7 @@ owner = Table(
     Column("paused", Boolean, nullable=False),
 )
 
-# Start-time fair queueing: the virtual time at which an owner's last job of a class ends.
+# Start-time fair queueing: the virtual time at which an owner's last claimed job of a class ends.
 share = Table(
     "share",
     metadata,
@@ -167,3 +196,6 @@ fact = Table(
     Column("name", String(40), primary_key=True),
     Column("value", JSON, nullable=False),
 )
+
+for _dialect, _guard in GUARDS:
+    hook.listen(job, "after_create", DDL(_guard).execute_if(dialect=_dialect))

@@ -10,11 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, exists, insert, not_, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, update
 
-from diptych.service.jobs import machine
+from diptych.service.jobs import fairness, machine
+from diptych.service.jobs.facts import get_fact as get_fact
+from diptych.service.jobs.facts import known_owner
+from diptych.service.jobs.facts import put_fact as put_fact
 from diptych.service.jobs.machine import Change, Job
-from diptych.service.jobs.schema import artifact, event, fact, job, job_artifact, owner
+from diptych.service.jobs.queries import ORDER, WAITS
+from diptych.service.jobs.schema import artifact, event, job, job_artifact, owner
 
 _DECIDES = tuple(one.name for one in fields(Job))
 _GET = select(job).where(job.c.id == bindparam("job_id")).with_for_update()
@@ -98,12 +102,10 @@ def claim(
 ) -> Claimed:
     """The next job by class, then fairness, then age. `busy`: the worker has others under way, so
     that one which must run alone is left where it is, and nothing overtakes it."""
-    paused = exists().where(and_(owner.c.name == job.c.owner, owner.c.paused))
     ready = (
         select(job)
-        .where(job.c.status == "queued", not_(job.c.held), job.c.not_before <= steady)
-        .where(not_(paused))
-        .order_by(job.c["class"], job.c.vtime, job.c.created)
+        .where(WAITS, job.c.not_before <= steady)
+        .order_by(*ORDER)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
@@ -119,8 +121,7 @@ def claim(
     moved = _written(
         connection, found, change, wall, {"attempt": change.job.attempt}, {"started": wall}
     )
-    clock = f"vtime:{found['class']}"
-    put_fact(connection, clock, max(found["vtime"], get_fact(connection, clock, 0.0)))
+    fairness.begun(connection, found)
     return Claimed(moved, {**found, **asdict(change.job)})
 
 
@@ -247,61 +248,44 @@ def checkpointed(
 
 def cancel(connection: Connection, job_id: str, wall: float) -> Moved | None:
     """Give a job up."""
-    return move(connection, job_id, machine.cancel, wall)
+    return _left(connection, move(connection, job_id, machine.cancel, wall))
+
+
+def expire(connection: Connection, job_id: str, wall: float) -> Moved | None:
+    """queued -> failed, where its time is over."""
+    return _left(connection, move(connection, job_id, lambda j: machine.expire(j, wall), wall))
 
 
 def hold(connection: Connection, job_id: str, held: bool, wall: float) -> Moved | None:
     """Let a queued job wait, or go."""
-    return move(connection, job_id, lambda j: machine.hold(j, held), wall)
+    return _left(connection, move(connection, job_id, lambda j: machine.hold(j, held), wall))
+
+
+def _left(connection: Connection, moved: Moved | None) -> Moved | None:
+    if moved is not None and moved.job.status != "running":
+        fairness.close_ranks(connection, moved.owner)
+    return moved
 
 
 def pause(connection: Connection, name: str, paused: bool) -> None:
     """None of an owner's jobs is begun any more, until it is let go."""
     known_owner(connection, name)
     connection.execute(update(owner).where(owner.c.name == name).values(paused=paused))
+    if not paused:
+        fairness.close_ranks(connection, name)
 
 
 def place_at(connection: Connection, job_id: str, index: int) -> bool:
     """Move a queued job to a place among its owner's own of its class; others lose nothing by it,
-    since the owner's places in the queue stay the same. False where it is not queued."""
+    since the owner's share stays the same. False where it is not queued."""
     row = connection.execute(_GET, {"job_id": job_id}).one_or_none()
     if row is None or row.status != "queued":
         return False
-    found = row._mapping
-    mine = connection.execute(
-        select(job.c.id, job.c.vtime)
-        .where(job.c.owner == found["owner"], job.c["class"] == found["class"])
-        .where(job.c.status == "queued")
-        .order_by(job.c.vtime, job.c.created)
-        .with_for_update()
-    ).all()
-    order = [one.id for one in mine if one.id != job_id]
-    order.insert(max(0, min(index, len(order))), job_id)
-    for one, other in zip(order, mine, strict=True):
-        connection.execute(update(job).where(job.c.id == one).values(vtime=other.vtime))
+    fairness.reorder(connection, row._mapping, index)
     return True
 
 
-# --- small things ---------------------------------------------------------------------------------
-
-
-def known_owner(connection: Connection, name: str) -> None:
-    """The owner's row is there."""
-    if connection.scalar(select(owner.c.name).where(owner.c.name == name)) is None:
-        connection.execute(insert(owner), {"name": name, "weight": 1.0, "paused": False})
-
-
-def get_fact(connection: Connection, name: str, otherwise: Any) -> Any:
-    """A value that was put, or `otherwise`."""
-    found = connection.execute(select(fact.c.value).where(fact.c.name == name)).one_or_none()
-    return otherwise if found is None else found.value
-
-
-def put_fact(connection: Connection, name: str, value: Any) -> None:
-    """Keep a small value."""
-    changed = connection.execute(update(fact).where(fact.c.name == name).values(value=value))
-    if changed.rowcount == 0:
-        connection.execute(insert(fact), {"name": name, "value": value})
+# --- what the reaper asks -------------------------------------------------------------------------
 
 
 def running(connection: Connection) -> Sequence[Row[Any]]:

@@ -1,0 +1,129 @@
+"""What is asked of the tables; nothing here changes them. Hidden jobs are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, exists, func, not_, or_, select
+
+from diptych.service.jobs.schema import artifact, event, job, job_artifact, owner, tombstone
+
+_SHOWN = job.c.erase_at.is_(None)
+_PAUSED = exists().where(and_(owner.c.name == job.c.owner, owner.c.paused))
+WAITS = and_(job.c.status == "queued", not_(job.c.held), _SHOWN, not_(_PAUSED))
+ORDER = (job.c["class"], job.c.vtime, job.c.created, job.c.id)  # in which jobs are claimed
+
+
+def job_of(connection: Connection, job_id: str) -> Row[Any] | None:
+    """A job's row; None where it is not there, or hidden."""
+    return connection.execute(select(job).where(job.c.id == job_id, _SHOWN)).one_or_none()
+
+
+def listed(
+    connection: Connection,
+    name: str,
+    *,
+    status: Collection[str] = (),
+    before: str = "",
+    limit: int = 50,
+) -> Sequence[Row[Any]]:
+    """An owner's jobs, the newest first; the next page is `before` the last identifier of this."""
+    asked = select(job).where(job.c.owner == name, _SHOWN)
+    if status:
+        asked = asked.where(job.c.status.in_(list(status)))
+    if before:
+        asked = asked.where(job.c.id < before)
+    return connection.execute(asked.order_by(job.c.id.desc()).limit(limit)).all()
+
+
+def events_after(connection: Connection, job_id: str, seq: int = 0) -> Sequence[Row[Any]]:
+    """A job's history after an event, in order."""
+    after = select(event).where(event.c.job_id == job_id, event.c.seq > seq)
+    shown = exists().where(job.c.id == event.c.job_id, _SHOWN)
+    return connection.execute(after.where(shown).order_by(event.c.seq)).all()
+
+
+def artifacts_of(connection: Connection, job_id: str) -> Sequence[Row[Any]]:
+    """A job's artifacts (role, place, sha256, media, size), by role and place."""
+    shown = exists().where(job.c.id == job_artifact.c.job_id, _SHOWN)
+    return connection.execute(
+        select(
+            job_artifact.c.role, job_artifact.c.place, artifact.c.sha256, artifact.c.media,
+            artifact.c.size,
+        )
+        .join(artifact, artifact.c.sha256 == job_artifact.c.sha256)
+        .where(job_artifact.c.job_id == job_id, artifact.c.state == "live", shown)
+        .order_by(job_artifact.c.role, job_artifact.c.place)
+    ).all()  # fmt: skip
+
+
+def owners_of(connection: Connection, sha256: str) -> set[str]:
+    """Who has a job with an artifact: nobody else may see it."""
+    asked = select(job.c.owner).join(job_artifact, job_artifact.c.job_id == job.c.id)
+    return set(connection.scalars(asked.where(job_artifact.c.sha256 == sha256, _SHOWN)))
+
+
+def queue(connection: Connection) -> Sequence[Row[Any]]:
+    """Jobs that wait (id, owner, cost), in the order in which they are claimed. Those that were
+    put back for a while are among them."""
+    asked = select(job.c.id, job.c.owner, job.c.cost).where(WAITS).order_by(*ORDER)
+    return connection.execute(asked).all()
+
+
+def ahead(connection: Connection, job_id: str) -> tuple[int, float]:
+    """How many jobs end before a queued one begins, and their predicted seconds of the engine;
+    of those under way, what is left. (0, 0) where it is not queued."""
+    row = connection.execute(select(job).where(job.c.id == job_id)).one_or_none()
+    if row is None or row.status != "queued":
+        return 0, 0.0
+    here = tuple(row._mapping[one.name] for one in ORDER)
+    # Written out, since a comparison of rows is no matter of course in every database.
+    before = or_(
+        *(
+            and_(*(ORDER[j] == here[j] for j in range(i)), ORDER[i] < here[i])
+            for i in range(len(ORDER))
+        )
+    )
+    waiting = connection.execute(
+        select(func.count(), func.coalesce(func.sum(job.c.cost), 0.0)).where(WAITS, before)
+    ).one()
+    under_way = connection.execute(
+        select(job.c.cost, job.c.step, job.c.steps).where(job.c.status == "running")
+    ).all()
+    left = [one.cost * max(0.0, 1 - one.step / max(one.steps, 1)) for one in under_way]
+    return int(waiting[0]) + len(left), float(waiting[1]) + sum(left)
+
+
+def tombstone_of(connection: Connection, job_id: str) -> Row[Any] | None:
+    """What remains of an erased job."""
+    asked = select(tombstone).where(tombstone.c.job_id == job_id)
+    return connection.execute(asked).one_or_none()
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """How many jobs there are of each status."""
+    asked = select(job.c.status, func.count()).where(_SHOWN).group_by(job.c.status)
+    return {status: int(number) for status, number in connection.execute(asked)}
+
+
+def load(connection: Connection, name: str = "") -> tuple[int, float]:
+    """Jobs that wait or run and their predicted seconds, of one owner or of all."""
+    asked = select(func.count(), func.coalesce(func.sum(job.c.cost), 0.0)).where(
+        job.c.status.in_(["queued", "running"])
+    )
+    row = connection.execute(asked.where(job.c.owner == name) if name else asked).one()
+    return int(row[0]), float(row[1])
+
+
+def equal(connection: Connection, name: str, sha: str, fingerprint: str) -> Row[Any] | None:
+    """A job of the same owner (id, result) that answered an equal request, by the same weights and
+    machine."""
+    rows = connection.execute(
+        select(job.c.id, job.c.result)
+        .where(job.c.owner == name, job.c.spec_sha == sha, job.c.status == "complete", _SHOWN)
+        .order_by(job.c.id.desc())
+        .limit(4)
+    ).all()
+    same = (row for row in rows if (row.result or {}).get("fingerprint") == fingerprint)
+    return next(same, None)

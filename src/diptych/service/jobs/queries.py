@@ -27,7 +27,7 @@ def listed(
     status: Collection[str] = (),
     before: str = "",
     limit: int = 50,
-) -> Sequence[Row[Any]]:
+) -> Sequence[Any]:
     """An owner's jobs, the newest first; the next page is `before` the last identifier of this."""
     asked = select(job).where(job.c.owner == name, _SHOWN)
     if status:
@@ -37,14 +37,14 @@ def listed(
     return connection.execute(asked.order_by(job.c.id.desc()).limit(limit)).all()
 
 
-def events_after(connection: Connection, job_id: str, seq: int = 0) -> Sequence[Row[Any]]:
+def events_after(connection: Connection, job_id: str, seq: int = 0) -> Sequence[Any]:
     """A job's history after an event, in order."""
     after = select(event).where(event.c.job_id == job_id, event.c.seq > seq)
     shown = exists().where(job.c.id == event.c.job_id, _SHOWN)
     return connection.execute(after.where(shown).order_by(event.c.seq)).all()
 
 
-def artifacts_of(connection: Connection, job_id: str) -> Sequence[Row[Any]]:
+def artifacts_of(connection: Connection, job_id: str) -> Sequence[Any]:
     """A job's artifacts (role, place, sha256, media, size), by role and place."""
     shown = exists().where(job.c.id == job_artifact.c.job_id, _SHOWN)
     return connection.execute(
@@ -64,7 +64,7 @@ def owners_of(connection: Connection, sha256: str) -> set[str]:
     return set(connection.scalars(asked.where(job_artifact.c.sha256 == sha256, _SHOWN)))
 
 
-def queue(connection: Connection) -> Sequence[Row[Any]]:
+def queue(connection: Connection) -> Sequence[Any]:
     """Jobs that wait (id, owner, cost), in the order in which they are claimed. Those that were
     put back for a while are among them."""
     asked = select(job.c.id, job.c.owner, job.c.cost).where(WAITS).order_by(*ORDER)
@@ -116,7 +116,7 @@ def load(connection: Connection, name: str = "") -> tuple[int, float]:
     return int(row[0]), float(row[1])
 
 
-def equal(connection: Connection, name: str, sha: str, fingerprint: str) -> Row[Any] | None:
+def equal(connection: Connection, name: str, sha: str, fingerprint: str) -> Any | None:
     """A job of the same owner (id, result) that answered an equal request, by the same weights and
     machine."""
     rows = connection.execute(

@@ -1,5 +1,5 @@
-"""A web server, two workers, a reaper and their owners on a clock of their own, against the real
-store in memory. A seed decides who does what next; the same seed does the same again."""
+"""A server, two workers, a reaper and owners on a clock of their own, against the real store in
+memory. A seed decides who does what next."""
 
 from __future__ import annotations
 

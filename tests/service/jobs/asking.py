@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -14,12 +15,14 @@ from diptych.service.jobs.schema import job
 from diptych.service.jobs.store import Moved, Stored
 
 SHA = "ab" * 32
+_TICKS = count()
 PICTURE = Stored(SHA, "image/png", 10)
 
 
 def ask(database: Database, name: str = "ann", number: int = 1, **changes: Any) -> list[str]:
     wanted = [Wanted(**{"kind": "picture", "spec": {}, "cost": 1.0, **changes})] * number
-    return list(database.write_now(lambda c: accept(c, name, wanted, 1000.0)).ids)
+    wall = 1000.0 + next(_TICKS) / 1000  # who asks first is first
+    return list(database.write_now(lambda c: accept(c, name, wanted, wall)).ids)
 
 
 def claim(database: Database, steady: float = 0.0, busy: bool = False) -> store.Claimed:

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Float, and_, bindparam, case, func, insert, select, update
 
 from diptych.service.jobs.facts import get_fact, put_fact
-from diptych.service.jobs.schema import job, owner, share
+from diptych.service.jobs.schema import QUEUED, job, owner, share
 
 LEAST = 1e-6  # keeps the order of jobs that cost nothing
 
@@ -25,7 +25,7 @@ LEAST = 1e-6  # keeps the order of jobs that cost nothing
 _MINE = and_(
     job.c.owner == bindparam("who"),
     job.c["class"] == bindparam("rank"),
-    job.c.status == "queued",
+    QUEUED,
 )
 _LAST = (
     select(job.c.vtime, job.c.cost, job.c.held)
@@ -33,11 +33,7 @@ _LAST = (
     .order_by(job.c.vtime.desc())
     .limit(1)
 )
-_RANKS = (
-    select(job.c["class"])
-    .where(job.c.owner == bindparam("who"), job.c.status == "queued")
-    .distinct()
-)
+_RANKS = select(job.c["class"]).where(job.c.owner == bindparam("who"), QUEUED).distinct()
 _IN_ORDER = select(job.c.id).where(_MINE).order_by(job.c.vtime, job.c.created, job.c.id)
 _PUT_AT = update(job).where(job.c.id == bindparam("this")).values(vtime=bindparam("at"))
 _WEIGHT = select(owner.c.weight).where(owner.c.name == bindparam("who"))

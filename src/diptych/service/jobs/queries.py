@@ -7,11 +7,20 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, exists, func, not_, or_, select
 
-from diptych.service.jobs.schema import artifact, event, job, job_artifact, owner, tombstone
+from diptych.service.jobs.schema import (
+    QUEUED,
+    RUNNING,
+    artifact,
+    event,
+    job,
+    job_artifact,
+    owner,
+    tombstone,
+)
 
 _SHOWN = job.c.erase_at.is_(None)
 _PAUSED = exists().where(and_(owner.c.name == job.c.owner, owner.c.paused))
-WAITS = and_(job.c.status == "queued", not_(job.c.held), _SHOWN, not_(_PAUSED))
+WAITS = and_(QUEUED, not_(job.c.held), _SHOWN, not_(_PAUSED))
 ORDER = (job.c["class"], job.c.vtime, job.c.created, job.c.id)  # in which jobs are claimed
 
 
@@ -88,9 +97,7 @@ def ahead(connection: Connection, job_id: str) -> tuple[int, float]:
     waiting = connection.execute(
         select(func.count(), func.coalesce(func.sum(job.c.cost), 0.0)).where(WAITS, before)
     ).one()
-    under_way = connection.execute(
-        select(job.c.cost, job.c.step, job.c.steps).where(job.c.status == "running")
-    ).all()
+    under_way = connection.execute(select(job.c.cost, job.c.step, job.c.steps).where(RUNNING)).all()
     left = [one.cost * max(0.0, 1 - one.step / max(one.steps, 1)) for one in under_way]
     return int(waiting[0]) + len(left), float(waiting[1]) + sum(left)
 
@@ -110,7 +117,7 @@ def counts(connection: Connection) -> dict[str, int]:
 def load(connection: Connection, name: str = "") -> tuple[int, float]:
     """Jobs that wait or run and their predicted seconds, of one owner or of all."""
     asked = select(func.count(), func.coalesce(func.sum(job.c.cost), 0.0)).where(
-        job.c.status.in_(["queued", "running"])
+        or_(QUEUED, RUNNING)
     )
     row = connection.execute(asked.where(job.c.owner == name) if name else asked).one()
     return int(row[0]), float(row[1])

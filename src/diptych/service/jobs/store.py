@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from diptych.service.jobs import fairness, machine
 from diptych.service.jobs.facts import get_fact as get_fact
@@ -18,7 +18,7 @@ from diptych.service.jobs.facts import known_owner
 from diptych.service.jobs.facts import put_fact as put_fact
 from diptych.service.jobs.machine import Change, Job
 from diptych.service.jobs.queries import ORDER, WAITS
-from diptych.service.jobs.schema import artifact, event, job, job_artifact, owner
+from diptych.service.jobs.schema import QUEUED, RUNNING, artifact, event, job, job_artifact, owner
 
 _DECIDES = tuple(one.name for one in fields(Job))
 _GET = select(job).where(job.c.id == bindparam("job_id")).with_for_update()
@@ -32,13 +32,9 @@ _READY = (
     .limit(1)
     .with_for_update(skip_locked=True)
 )
-_RUNNING = select(job).where(job.c.status == "running")
-_OVERDUE = select(job).where(
-    or_(
-        and_(job.c.status == "running", job.c.lease_until < bindparam("steady")),
-        and_(job.c.status == "queued", job.c.deadline > 0, job.c.deadline < bindparam("wall")),
-    )
-)
+_RUNNING = select(job).where(RUNNING)
+_LATE = _RUNNING.where(job.c.lease_until < bindparam("steady"))
+_OLD = select(job).where(QUEUED, job.c.deadline > 0, job.c.deadline < bindparam("wall"))
 _STATE = select(artifact.c.state).where(artifact.c.sha256 == bindparam("sha")).with_for_update()
 
 
@@ -304,4 +300,5 @@ def running(connection: Connection) -> Sequence[Row[Any]]:
 
 def overdue(connection: Connection, steady: float, wall: float) -> Sequence[Row[Any]]:
     """Jobs whose lease or time is over."""
-    return connection.execute(_OVERDUE, {"steady": steady, "wall": wall}).all()
+    late = connection.execute(_LATE, {"steady": steady}).all()
+    return [*late, *connection.execute(_OLD, {"wall": wall})]

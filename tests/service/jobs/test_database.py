@@ -18,7 +18,7 @@ from sqlalchemy import Connection, create_engine, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from diptych.foundation.errors import InvalidValue, NotWritten
-from diptych.service.jobs import queries
+from diptych.service.jobs import fairness, queries, store
 from diptych.service.jobs.accepting import Wanted, accept
 from diptych.service.jobs.database import MOST_TOGETHER, Database, sqlite_notice
 from diptych.service.jobs.migrations import upgrade
@@ -234,3 +234,19 @@ def test_a_lock_of_another_program_is_said(tmp_path: Path):
 def test_a_wrong_address_is_named():
     with pytest.raises(InvalidValue, match="'mysql'"):
         Database.at("mysql://localhost/x")
+
+
+def test_the_queue_is_read_by_its_index(tmp_path: Path):
+    with closing(Database.open(tmp_path)) as database:
+        for statement, index in (
+            (store._READY, "job_queue"),
+            (store._LATE, "job_leases"),
+            (fairness._LAST, "job_mine"),
+        ):
+            said = str(statement.compile(dialect=database._writer.dialect))
+            plan = database.read(
+                lambda c, s=said: c.exec_driver_sql(f"explain query plan {s}", (1,) * s.count("?"))
+                .all()
+            )  # fmt: skip
+            steps = " ".join(str(row[3]) for row in plan)
+            assert f"job USING INDEX {index}" in steps and "TEMP B-TREE" not in steps, steps

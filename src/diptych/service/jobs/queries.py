@@ -7,11 +7,20 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, exists, func, not_, or_, select
 
-from diptych.service.jobs.schema import artifact, event, job, job_artifact, owner, tombstone
+from diptych.service.jobs.schema import (
+    QUEUED,
+    RUNNING,
+    artifact,
+    event,
+    job,
+    job_artifact,
+    owner,
+    tombstone,
+)
 
 _SHOWN = job.c.erase_at.is_(None)
 _PAUSED = exists().where(and_(owner.c.name == job.c.owner, owner.c.paused))
-WAITS = and_(job.c.status == "queued", not_(job.c.held), _SHOWN, not_(_PAUSED))
+WAITS = and_(QUEUED, not_(job.c.held), _SHOWN, not_(_PAUSED))
 ORDER = (job.c["class"], job.c.vtime, job.c.created, job.c.id)  # in which jobs are claimed
 
 
@@ -27,7 +36,7 @@ def listed(
     status: Collection[str] = (),
     before: str = "",
     limit: int = 50,
-) -> Sequence[Row[Any]]:
+) -> Sequence[Any]:
     """An owner's jobs, the newest first; the next page is `before` the last identifier of this."""
     asked = select(job).where(job.c.owner == name, _SHOWN)
     if status:
@@ -37,14 +46,14 @@ def listed(
     return connection.execute(asked.order_by(job.c.id.desc()).limit(limit)).all()
 
 
-def events_after(connection: Connection, job_id: str, seq: int = 0) -> Sequence[Row[Any]]:
+def events_after(connection: Connection, job_id: str, seq: int = 0) -> Sequence[Any]:
     """A job's history after an event, in order."""
     after = select(event).where(event.c.job_id == job_id, event.c.seq > seq)
     shown = exists().where(job.c.id == event.c.job_id, _SHOWN)
     return connection.execute(after.where(shown).order_by(event.c.seq)).all()
 
 
-def artifacts_of(connection: Connection, job_id: str) -> Sequence[Row[Any]]:
+def artifacts_of(connection: Connection, job_id: str) -> Sequence[Any]:
     """A job's artifacts (role, place, sha256, media, size), by role and place."""
     shown = exists().where(job.c.id == job_artifact.c.job_id, _SHOWN)
     return connection.execute(
@@ -64,7 +73,7 @@ def owners_of(connection: Connection, sha256: str) -> set[str]:
     return set(connection.scalars(asked.where(job_artifact.c.sha256 == sha256, _SHOWN)))
 
 
-def queue(connection: Connection) -> Sequence[Row[Any]]:
+def queue(connection: Connection) -> Sequence[Any]:
     """Jobs that wait (id, owner, cost), in the order in which they are claimed. Those that were
     put back for a while are among them."""
     asked = select(job.c.id, job.c.owner, job.c.cost).where(WAITS).order_by(*ORDER)
@@ -88,9 +97,7 @@ def ahead(connection: Connection, job_id: str) -> tuple[int, float]:
     waiting = connection.execute(
         select(func.count(), func.coalesce(func.sum(job.c.cost), 0.0)).where(WAITS, before)
     ).one()
-    under_way = connection.execute(
-        select(job.c.cost, job.c.step, job.c.steps).where(job.c.status == "running")
-    ).all()
+    under_way = connection.execute(select(job.c.cost, job.c.step, job.c.steps).where(RUNNING)).all()
     left = [one.cost * max(0.0, 1 - one.step / max(one.steps, 1)) for one in under_way]
     return int(waiting[0]) + len(left), float(waiting[1]) + sum(left)
 
@@ -110,13 +117,13 @@ def counts(connection: Connection) -> dict[str, int]:
 def load(connection: Connection, name: str = "") -> tuple[int, float]:
     """Jobs that wait or run and their predicted seconds, of one owner or of all."""
     asked = select(func.count(), func.coalesce(func.sum(job.c.cost), 0.0)).where(
-        job.c.status.in_(["queued", "running"])
+        or_(QUEUED, RUNNING)
     )
     row = connection.execute(asked.where(job.c.owner == name) if name else asked).one()
     return int(row[0]), float(row[1])
 
 
-def equal(connection: Connection, name: str, sha: str, fingerprint: str) -> Row[Any] | None:
+def equal(connection: Connection, name: str, sha: str, fingerprint: str) -> Any | None:
     """A job of the same owner (id, result) that answered an equal request, by the same weights and
     machine."""
     rows = connection.execute(

@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    literal_column,
     text,
 )
 from sqlalchemy import event as hook
@@ -80,7 +81,7 @@ job = Table(
     Column("ended", Float),
     Column("erase_at", Float),  # it is hidden, and erased then
     Index(
-        "job_queue", "class", "vtime", "created",
+        "job_queue", "class", "vtime", "created", "id",
         sqlite_where=text("status = 'queued'"), postgresql_where=text("status = 'queued'"),
     ),
     Index(
@@ -91,10 +92,17 @@ job = Table(
         "job_mine", "owner", "class", "vtime",
         sqlite_where=text("status = 'queued'"), postgresql_where=text("status = 'queued'"),
     ),
-    Index("job_erase", "erase_at"),
+    Index(
+        "job_erase", "erase_at",
+        sqlite_where=text("erase_at IS NOT NULL"), postgresql_where=text("erase_at IS NOT NULL"),
+    ),
     Index("job_owner", "owner", "id"),
     Index("job_equal", "owner", "spec_sha"),
 )  # fmt: skip
+
+# Literals, since an index of some rows is not taken for a value that comes with the query.
+QUEUED = job.c.status == literal_column("'queued'")
+RUNNING = job.c.status == literal_column("'running'")
 
 event = Table(
     "event",

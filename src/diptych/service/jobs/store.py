@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from diptych.service.jobs import fairness, machine
 from diptych.service.jobs.facts import get_fact as get_fact
@@ -18,12 +18,24 @@ from diptych.service.jobs.facts import known_owner
 from diptych.service.jobs.facts import put_fact as put_fact
 from diptych.service.jobs.machine import Change, Job
 from diptych.service.jobs.queries import ORDER, WAITS
-from diptych.service.jobs.schema import artifact, event, job, job_artifact, owner
+from diptych.service.jobs.schema import QUEUED, RUNNING, artifact, event, job, job_artifact, owner
 
 _DECIDES = tuple(one.name for one in fields(Job))
 _GET = select(job).where(job.c.id == bindparam("job_id")).with_for_update()
-_SET = update(job).where(job.c.id == bindparam("job_id"))
+_SAID = {name: bindparam(f"now_{name}") for name in _DECIDES}
+_SET = update(job).where(job.c.id == bindparam("job_id")).values(**_SAID)
 _TELL = insert(event)
+_READY = (
+    select(job)
+    .where(WAITS, job.c.not_before <= bindparam("steady"))
+    .order_by(*ORDER)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_RUNNING = select(job).where(RUNNING)
+_LATE = _RUNNING.where(job.c.lease_until < bindparam("steady"))
+_OLD = select(job).where(QUEUED, job.c.deadline > 0, job.c.deadline < bindparam("wall"))
+_STATE = select(artifact.c.state).where(artifact.c.sha256 == bindparam("sha")).with_for_update()
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,9 @@ def _written(
     now, job_id = change.job, row["id"]
     if now.terminal:
         cargo["ended"] = wall
-    connection.execute(_SET.values(**asdict(now), **cargo), {"job_id": job_id})
+    said_now = {f"now_{name}": getattr(now, name) for name in _DECIDES}
+    statement = _SET.values(**cargo) if cargo else _SET
+    connection.execute(statement, {"job_id": job_id, **said_now})
     if not change.event:
         return Moved(job_id, row["owner"], now)
     said = dict(data or {})
@@ -102,14 +116,7 @@ def claim(
 ) -> Claimed:
     """The next job by class, then fairness, then age. `busy`: the worker has others under way, so
     that one which must run alone is left where it is, and nothing overtakes it."""
-    ready = (
-        select(job)
-        .where(WAITS, job.c.not_before <= steady)
-        .order_by(*ORDER)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    row = connection.execute(ready).one_or_none()
+    row = connection.execute(_READY, {"steady": steady}).one_or_none()
     if row is None:
         return Claimed()
     found = row._mapping
@@ -186,9 +193,7 @@ class Vanishing(Exception):
 def keep(connection: Connection, job_id: str, stored: Sequence[Stored], wall: float) -> None:
     """Tie artifacts to a job."""
     for place, one in enumerate(stored):
-        state = connection.scalar(
-            select(artifact.c.state).where(artifact.c.sha256 == one.sha256).with_for_update()
-        )
+        state = connection.scalar(_STATE, {"sha": one.sha256})
         if state == "deleting":
             raise Vanishing(one.sha256)
         if state is None:
@@ -290,11 +295,10 @@ def place_at(connection: Connection, job_id: str, index: int) -> bool:
 
 def running(connection: Connection) -> Sequence[Row[Any]]:
     """Jobs that a worker has."""
-    return connection.execute(select(job).where(job.c.status == "running")).all()
+    return connection.execute(_RUNNING).all()
 
 
 def overdue(connection: Connection, steady: float, wall: float) -> Sequence[Row[Any]]:
     """Jobs whose lease or time is over."""
-    late = and_(job.c.status == "running", job.c.lease_until < steady)
-    old = and_(job.c.status == "queued", job.c.deadline > 0, job.c.deadline < wall)
-    return connection.execute(select(job).where(or_(late, old))).all()
+    late = connection.execute(_LATE, {"steady": steady}).all()
+    return [*late, *connection.execute(_OLD, {"wall": wall})]

@@ -100,7 +100,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("job_equal", "job", ["owner", "spec_sha"], unique=False)
-    op.create_index("job_erase", "job", ["erase_at"], unique=False)
+    op.create_index(
+        "job_erase",
+        "job",
+        ["erase_at"],
+        unique=False,
+        sqlite_where=sa.text("erase_at IS NOT NULL"),
+        postgresql_where=sa.text("erase_at IS NOT NULL"),
+    )
     op.create_index(
         "job_leases",
         "job",
@@ -121,7 +128,7 @@ def upgrade() -> None:
     op.create_index(
         "job_queue",
         "job",
-        ["class", "vtime", "created"],
+        ["class", "vtime", "created", "id"],
         unique=False,
         sqlite_where=sa.text("status = 'queued'"),
         postgresql_where=sa.text("status = 'queued'"),

@@ -16,12 +16,15 @@ BIN := $(VENV)/bin
 # The set-up is done again when what it installs changes, and only then.
 READY := $(VENV)/ready-$(shell { cat pyproject.toml Makefile; echo '$(TORCH) $(TORCH_INDEX)'; } | sha256sum | cut -c1-16)
 
-.PHONY: help setup demo test test-all check bench docs serve-docs clean
+# So is the page: its folder is made anew when something in web/ changes.
+PAGE := src/diptych/service/page/.built-$(shell find web -type f -not -path '*/node_modules/*' | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-16)
+
+.PHONY: help setup page serve demo test test-all check bench docs serve-docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(READY)  ## .venv with all that a developer needs
+setup: $(READY) $(PAGE)  ## .venv with all that a developer needs, and the page
 
 $(READY): pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...'; exit 1; }
@@ -33,13 +36,22 @@ $(READY): pyproject.toml Makefile
 	@rm -f $(VENV)/ready-*
 	@touch $@
 
+$(PAGE): | $(READY)
+	$(BIN)/python .ci/build_page.py
+	@touch $@
+
+page: $(PAGE)  ## the page of the server, built from web/
+
+serve: $(READY) $(PAGE)  ## the server with its page: make serve ARGS="--port 8001"
+	$(BIN)/diptych serve $(ARGS)
+
 demo: $(READY)  ## words to pictures and back, one page: make demo PROMPT="..."
 	$(BIN)/diptych demo $(if $(PROMPT),"$(PROMPT)")
 
-test: $(READY)  ## the tests, without the long proofs
+test: $(READY) $(PAGE)  ## the tests, without the long proofs
 	$(BIN)/python -m pytest -q $(if $(DIPTYCH_SLOW_TENTH),,-m 'not slow')
 
-test-all: $(READY)  ## the tests with the long proofs
+test-all: $(READY) $(PAGE)  ## the tests with the long proofs
 	$(BIN)/python -m pytest -q
 
 check: $(READY)  ## style, types, spelling, rows
@@ -60,5 +72,5 @@ serve-docs: $(READY)  ## the documentation, in a browser, rebuilt on each change
 	$(BIN)/zensical serve
 
 clean:  ## remove what was built; .venv stays
-	rm -rf site dist build demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf site dist build demo src/diptych/service/page web/node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -260,16 +260,16 @@ class TextToImage:
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
         if consistent is not None and isinstance(seed, int):
             seeds = [seed] * len(prompts)
-        self._check(prompts, seeds)
+        self.check(prompts, seeds)
         if consistent is not None and len(set(seeds)) > 1:
             raise InvalidValue("Pictures that are alike begin from one seed.", do="Give one.")
         sampling = self.chosen(
             steps=steps, guidance=guidance, shift=shift, solver=solver, spacing=spacing,
-            noise=noise, strength=self._strength(init, mask, strength),
+            noise=noise, strength=self.strength_of(init, mask, strength),
             image_guidance=image_guidance,
         )  # fmt: skip
-        begin = None if init is None else _begin(init, mask)
-        size = self._sized(init, width, height)
+        begin = None if init is None else begin_of(init, mask)
+        size = self.sized(init, width, height)
         if image_guidance is not None and self.networks.shown != "beside":
             raise InvalidValue(
                 "An image guidance is for models that edit by words.", do="Leave it out."
@@ -300,9 +300,9 @@ class TextToImage:
         else:
             pixels = paint(self.networks, request, report, way)
         more = told_of(request.extras, controls, image_prompts)
-        more |= self._apart(approximation, refiner)
+        more |= self.apart(approximation, refiner)
         if begin is not None:
-            more |= _marks(begin)
+            more |= marks_of(begin)
         if self.networks.shown == "beside":
             more["image_guidance"] = sampling.image_guidance
         if refiner is not None:
@@ -318,7 +318,7 @@ class TextToImage:
         pictures = [Image.fromarray(picture) for picture in pixels]
         for k, picture in enumerate(pictures):
             learnt = self.adapters.told(each[k], prompts[k], negative_prompt)
-            recipe = self._recipe(prompts[k], negative_prompt, seeds[k], sampling, size)
+            recipe = self.recipe(prompts[k], negative_prompt, seeds[k], sampling, size)
             picture.info["recipe"] = replace(recipe, **more, **learnt)
         return pictures[0] if isinstance(prompt, str) else pictures
 
@@ -336,7 +336,7 @@ class TextToImage:
             None if preview is None else watch,
         )
 
-    def _check(self, prompts: list[str], seeds: list[int]) -> None:
+    def check(self, prompts: list[str], seeds: list[int]) -> None:
         if not prompts or any(not text.strip() for text in prompts):
             raise InvalidValue("The prompt is empty.", do='Say what to paint: "a red circle".')
         if len(seeds) != len(prompts):
@@ -344,7 +344,7 @@ class TextToImage:
         if any(not 0 <= number < 2**63 for number in seeds):
             raise InvalidValue("A seed is out of range.", do="Choose 0 to 2**63 - 1.")
 
-    def _sized(
+    def sized(
         self, init: Image.Image | None, width: int | None, height: int | None
     ) -> tuple[int, int]:
         """Width and height: those that are said, or the picture's, or the model's own."""
@@ -360,7 +360,7 @@ class TextToImage:
             )
         return size
 
-    def _strength(
+    def strength_of(
         self, init: Image.Image | None, mask: Image.Image | None, strength: float | None
     ) -> float | None:
         """What is said, or 0.6 of the steps from a picture that is noised, and all of them where a
@@ -377,7 +377,7 @@ class TextToImage:
             return strength
         return 0.6 if mask is None and not self.networks.shown else 1.0
 
-    def _apart(
+    def apart(
         self, approximation: Approximation | None, refiner: TextToImage | None
     ) -> dict[str, Any]:
         """What a recipe says of how a picture is not the exact one."""
@@ -387,7 +387,7 @@ class TextToImage:
         kind = str(self.networks.dtype).removeprefix("torch.")
         return {"approximations": tuple(said), "dtype": kind}
 
-    def _recipe(
+    def recipe(
         self,
         prompt: str,
         negative_prompt: str,
@@ -414,7 +414,7 @@ class TextToImage:
         )
 
 
-def _begin(init: Image.Image, mask: Image.Image | None) -> Begin:
+def begin_of(init: Image.Image, mask: Image.Image | None) -> Begin:
     if mask is not None and mask.size != init.size:
         raise InvalidValue(
             f"The mask is {mask.width} x {mask.height}, the picture {init.width} x {init.height}.",
@@ -424,7 +424,7 @@ def _begin(init: Image.Image, mask: Image.Image | None) -> Begin:
     return Begin(picture=np.asarray(init.convert("RGB")), mask=where)
 
 
-def _marks(begin: Begin) -> dict[str, Any]:
+def marks_of(begin: Begin) -> dict[str, Any]:
     """By which a recipe knows the pictures again."""
     parts = {"init": begin.picture, "mask": begin.mask}
     return {name: mark_of(part) for name, part in parts.items() if part is not None}

@@ -1,0 +1,72 @@
+"""Serve the models over HTTP, to this machine or, with keys, to others.
+
+diptych serve
+diptych serve --port 8001 --data state --model photos=paint:sdxl.safetensors
+diptych serve --host 0.0.0.0 --public-url https://pictures.example.org
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from diptych.foundation.errors import InvalidValue
+from diptych.foundation.extras import need
+
+SHIPPED = {
+    "scenes-t2i": ("paint", "scenes-t2i"),
+    "scenes-i2t": ("read", "scenes-i2t"),
+    "scenes-clip": ("embed", "scenes-clip"),
+}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (8000)")
+    parser.add_argument("--data", default="diptych-data", metavar="DIR", help="all state is here")
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="NAME=USE:PLACE",
+        help="a model, USE being paint, read or embed; the shipped ones are there always",
+    )  # fmt: skip
+    parser.add_argument("--public-url", default="", metavar="URL", help="as others see the server")
+    parser.add_argument("--threads", type=int, default=1, help="of the engine (1)")
+    parser.add_argument("--most", type=int, default=8, help="jobs under way at once (8)")
+    parser.add_argument(
+        "--fast", action="store_true",
+        help="more rows a call: pictures differ by rounding with their company",
+    )  # fmt: skip
+
+
+def run(args: Namespace) -> int:
+    need("fastapi", "serve")
+    from pathlib import Path
+
+    from diptych.service.api.settings import Settings
+    from diptych.service.server import ServerSettings, serve
+    from diptych.service.supervisor import EngineSettings
+
+    if not 0 <= args.port <= 65_535:
+        raise InvalidValue(f"There is no port {args.port}.", do="Choose 0 to 65535.")
+    for name in ("threads", "most"):
+        if getattr(args, name) < 1:
+            raise InvalidValue(
+                f"--{name} {getattr(args, name)} is too few.", do="Choose 1 or more."
+            )
+    data = Path(args.data)
+    models = SHIPPED | dict(model_of(text) for text in args.model)
+    engine = EngineSettings(
+        data=data, models=models, threads=args.threads, most=args.most, exact=not args.fast
+    )
+    web = Settings(data=data, host=args.host, port=args.port, public_url=args.public_url)
+    serve(ServerSettings(settings=web, engine=engine))
+    return 0
+
+
+def model_of(text: str) -> tuple[str, tuple[str, str]]:
+    """`name=use:place` in its parts. Raises InvalidValue."""
+    name, _, rest = text.partition("=")
+    use, _, place = rest.partition(":")
+    if not name or not place or use not in ("paint", "read", "embed"):
+        raise InvalidValue(
+            f"{text!r} names no model.", do="Say --model NAME=paint:PLACE, or read, or embed."
+        )
+    return name, (use, place)

@@ -1,0 +1,90 @@
+"""How long things take: learnt from what was done, kept over restarts, told as an ETA."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median, quantiles
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from diptych.service.jobs.schema import pace
+
+KEEP = 0.7  # of the mean so far, at each new one
+UNKNOWN = {"paint": 0.05, "read": 0.2, "chat": 1.0, "embed": 0.1}  # seconds, before any was done
+REMEMBERED = 200  # ratios of what happened to what was told
+
+
+def key_of(spec: Mapping[str, Any]) -> str:
+    """What decides how long a step of a job takes."""
+    kind, model = spec["kind"], spec["model"]
+    if kind != "paint":
+        return f"{kind} {model}"
+    passes = 1 if spec["guidance"] == 1 else 2
+    return f"paint {model} {spec['width']}x{spec['height']} {passes}"
+
+
+def units_of(spec: Mapping[str, Any]) -> float:
+    """By what that is multiplied."""
+    return float(spec["steps"]) if spec["kind"] == "paint" else 1.0
+
+
+@dataclass
+class Pace:
+    """`seconds` of the engine a unit, by key; `ratios` of times that were told."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    ratios: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+
+    @classmethod
+    def load(cls, connection: Connection) -> Pace:
+        """What was learnt before."""
+        rows = connection.execute(select(pace.c.key, pace.c.seconds)).all()
+        return cls({row.key: row.seconds for row in rows})
+
+    def price(self, spec: Mapping[str, Any]) -> float:
+        """Predicted seconds of the engine, more than 0."""
+        key, units = key_of(spec), units_of(spec)
+        if key in self.seconds:
+            return max(self.seconds[key] * units, 1e-4)
+        if spec["kind"] == "paint":
+            return max(self._by_area(spec) * units, 1e-4)
+        return UNKNOWN[spec["kind"]]
+
+    def _by_area(self, spec: Mapping[str, Any]) -> float:
+        """Of a size that was never painted: as its area is to one that was."""
+        area = spec["width"] * spec["height"]
+        start = f"paint {spec['model']} "
+        for key, seconds in self.seconds.items():
+            if key.startswith(start):
+                width, _, height = key.removeprefix(start).split()[0].partition("x")
+                return seconds * area / (int(width) * int(height))
+        return UNKNOWN["paint"] * area / (64 * 64)
+
+    def learn(self, spec: Mapping[str, Any], seconds: float) -> tuple[str, float]:
+        """One more was done; the key and its mean now."""
+        key, one = key_of(spec), seconds / units_of(spec)
+        before = self.seconds.get(key)
+        self.seconds[key] = one if before is None else KEEP * before + (1 - KEEP) * one
+        return key, self.seconds[key]
+
+    def happened(self, told: float, took: float) -> None:
+        """A job took so long, from its acceptance to its end."""
+        if told > 0:
+            self.ratios.append(took / told)
+
+    def eta(self, ahead: float, own: float) -> tuple[float, float]:
+        """Seconds to the end, of which half of the jobs are sooner, and four of five."""
+        plain = ahead + own
+        if len(self.ratios) < 5:
+            return plain, 2 * plain
+        return plain * median(self.ratios), plain * quantiles(self.ratios, n=5)[3]
+
+
+def keep(connection: Connection, key: str, seconds: float) -> None:
+    """Write what was learnt."""
+    changed = connection.execute(update(pace).where(pace.c.key == key).values(seconds=seconds))
+    if changed.rowcount == 0:
+        connection.execute(insert(pace), {"key": key, "seconds": seconds})

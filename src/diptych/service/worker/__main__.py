@@ -1,0 +1,65 @@
+"""`python -m diptych.service.worker`: the engine's process, begun by the server.
+
+The server's process id, its socket, the data folder and the registry come as one JSON argument.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from diptych.engine.engine import Engine
+from diptych.foundation.errors import DiptychError
+from diptych.foundation.memory import keep_freed_memory
+from diptych.service.worker.line import Line, ServerGone
+from diptych.service.worker.loop import Worker
+from diptych.service.worker.models import Loaded, load
+from diptych.service.worker.runs import Room
+
+DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
+
+
+def main(argument: str) -> int:
+    """Load, work, go. 3 for a model that cannot be loaded."""
+    told = json.loads(argument)
+    _die_with(int(told["parent"]))
+    # The server asks us to stop by a bell; Ctrl-C in its terminal is its own affair.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(int(told["threads"]))
+    keep_freed_memory()
+    line = Line(Path(told["socket"]))
+    engine = Engine(exact=told["exact"], most=int(told["most"]))
+    models: dict[str, Loaded] = {}
+    try:
+        for name, (does, reference) in told["models"].items():
+            try:
+                models[name] = load(name, does, reference, engine)
+            except DiptychError as error:
+                line.tell("missing", name=name, why=str(error))
+        data = Path(told["data"])
+        (data / "spool").mkdir(parents=True, exist_ok=True)
+        room = Room(engine, models, data, lambda job, text: line.tell("piece", id=job, text=text))
+        line.call("hello", pid=os.getpid(), models=[dict(one.info) for one in models.values()])
+        Worker(
+            line, room, int(told["most"]), float(told["spool_every"]), float(told["drain_for"])
+        ).work()
+    except ServerGone:
+        return 1
+    return 0
+
+
+def _die_with(parent: int) -> None:
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we could ask
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,210 @@
+"""The worker's loop: claims what fits, gives the engine its turns, tells what came of it.
+
+All of it in the one thread that steps, so that a hung engine renews no lease; only files are made
+and written beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+from diptych.engine.engine import Engine
+from diptych.foundation.errors import NotWritten
+from diptych.service import artifacts
+from diptych.service.worker.line import Line
+from diptych.service.worker.runs import Made, Room, Run, begun, why
+
+RENEW_EVERY = 2.0
+PREVIEW_EVERY = 0.25
+POLL = 2.0  # bells may be lost; the store is asked this often whatever happens
+
+
+@dataclass
+class Worker:
+    """`most`: jobs under way at once. `spool_every` and `drain_for` as in `EngineSettings`."""
+
+    line: Line
+    room: Room
+    most: int = 8
+    spool_every: float = 5.0
+    drain_for: float = 25.0
+    runs: dict[str, Run] = field(default_factory=dict)
+    making: dict[str, tuple[Run, Future[tuple[Made, tuple[str, int]]]]] = field(
+        default_factory=dict
+    )
+    draining: float = 0.0
+    renewed: float = 0.0
+    asked: float = 0.0
+    previewed: dict[str, float] = field(default_factory=dict)
+    spooled: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.room.engine.learn = self._learn
+        self.maker = ThreadPoolExecutor(1, thread_name_prefix="files")
+
+    @property
+    def engine(self) -> Engine:
+        return self.room.engine
+
+    def work(self) -> None:
+        """Until the server goes or the engine has been drained. Raises ServerGone."""
+        while not self.line.gone:
+            self._hear()
+            if not self.draining:
+                self._claim()
+            moved = self.engine.step()
+            self._watch()
+            self._finish()
+            self._renew()
+            if self.draining and self._drained():
+                return
+            if not moved and not any(run.done for run in self.runs.values()):
+                self.line.bell.wait(0.02 if self.making else POLL)
+
+    # --- what comes ---------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        for word in self.line.heard():
+            self.asked = 0.0
+            if word.get("bell") == "drain" and not self.draining:
+                self.draining = monotonic()
+            if word.get("bell") == "cancel":
+                self._told_to_cancel(str(word.get("id")))
+
+    def _told_to_cancel(self, job_id: str) -> None:
+        run = self.runs.get(job_id)
+        if run is not None:
+            run.cancel_told = True
+            run.cancel()
+
+    def _claim(self) -> None:
+        """As much as there is room for; asked when a bell rang, when there is room again, and
+        every `POLL` seconds."""
+        if monotonic() - self.asked < POLL:
+            return
+        while len(self.runs) + len(self.making) < self.most:
+            if any(run.solo for run in self.runs.values()):
+                return
+            said = self.line.call("claim", busy=bool(self.runs or self.making))
+            row = said.get("row")
+            if row is None:
+                self.asked = monotonic()
+                return
+            self._begin(row)
+
+    def _begin(self, row: Mapping[str, Any]) -> None:
+        try:
+            self.runs[str(row["id"])] = begun(self.room, row)
+        except Exception as error:  # the job's own, whatever it is: the others go on
+            code, detail = why(error)
+            self.line.call("fail", id=row["id"], fence=row["fence"], code=code, detail=detail)
+
+    # --- while they run -----------------------------------------------------------------------
+
+    def _learn(self, key: Any, rows: int, took: float) -> None:
+        for run in self.runs.values():
+            if run.bucket == key:
+                run.seconds += took / max(rows, 1)
+
+    def _watch(self) -> None:
+        now = monotonic()
+        for run in self.runs.values():
+            if run.done:
+                continue
+            if now - self.previewed.get(run.id, run.began) >= PREVIEW_EVERY:
+                self.previewed[run.id] = now
+                picture = run.preview()
+                self.line.tell("step", id=run.id, step=run.step, steps=run.steps, preview=picture)
+            if now - self.spooled.get(run.id, run.began) >= self.spool_every:
+                self.spooled[run.id] = now
+                self._spool(run)
+
+    def _spool(self, run: Run) -> bool:
+        """A place to go on from; a full disk costs only that."""
+        try:
+            place = run.spool()
+        except NotWritten:
+            return False
+        if place is None:
+            return False
+        self.line.call("checkpoint", id=run.id, fence=run.fence, step=run.step, place=place)
+        return True
+
+    def _renew(self) -> None:
+        now = monotonic()
+        ours = [*self.runs.values(), *(run for run, _ in self.making.values())]
+        if not ours or now - self.renewed < RENEW_EVERY:
+            return
+        self.renewed = now
+        told = [[run.id, run.fence, run.step] for run in ours]
+        answers = self.line.call("renew", told=told)
+        for run in ours:
+            answer = answers.get(run.id, "lost")
+            if answer == "lost":
+                run.cancel()
+                self._forget(run)
+            elif answer == "cancel":
+                self._told_to_cancel(run.id)
+
+    # --- when they are done -------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        for run in [one for one in self.runs.values() if one.done]:
+            self.runs.pop(run.id)
+            if run.cancel_told:
+                self.line.call("canceled", id=run.id, fence=run.fence)
+                self._forget(run)
+            else:
+                made = self.maker.submit(self._made, run)
+                made.add_done_callback(lambda _: self.line.bell.set())
+                self.making[run.id] = (run, made)
+        for run, made in [one for one in self.making.values() if one[1].done()]:
+            self.making.pop(run.id)
+            self._publish(run, made)
+            self._forget(run)
+
+    def _made(self, run: Run) -> tuple[Made, tuple[str, int]]:
+        made = run.made()
+        if not made.file:
+            return made, ("", 0)
+        sha = artifacts.put(self.room.data / "artifacts", made.file, made.media)
+        return made, (sha, len(made.file))
+
+    def _publish(self, run: Run, future: Future[tuple[Made, tuple[str, int]]]) -> None:
+        try:
+            made, (sha, size) = future.result()
+        except NotWritten:  # a full disk may pass; the picture is the same then
+            self.line.call("put_back", id=run.id, fence=run.fence, delay=5.0, refund=False)
+            return
+        except Exception as error:
+            code, detail = why(error)
+            self.line.call("fail", id=run.id, fence=run.fence, code=code, detail=detail)
+            return
+        stored = [[sha, made.media, size, "picture"]] if made.file else []
+        said = {"id": run.id, "fence": run.fence, "result": made.result, "stored": stored}
+        while self.line.call("complete", **said) == "again":  # the sweeper was at the same file
+            artifacts.put(self.room.data / "artifacts", made.file, made.media)
+
+    def _forget(self, run: Run) -> None:
+        self.runs.pop(run.id, None)
+        self.making.pop(run.id, None)
+        self.previewed.pop(run.id, None)
+        self.spooled.pop(run.id, None)
+        self.asked = 0.0
+        for path in (self.room.data / "spool").glob(f"{run.id}.*"):
+            path.unlink(missing_ok=True)
+
+    def _drained(self) -> bool:
+        """What fits into the time is finished, the rest put back where it is."""
+        if not self.runs and not self.making:
+            return True
+        if monotonic() - self.draining < self.drain_for:
+            return False
+        for run in list(self.runs.values()):
+            self._spool(run)
+            self.line.call("put_back", id=run.id, fence=run.fence, delay=0.0, refund=True)
+        return True

@@ -1,0 +1,164 @@
+// The public API, and nothing else, as far as the page uses it.
+
+export interface Model {
+  id: string;
+  does: "paint" | "read" | "embed";
+  width?: number;
+  height?: number;
+  multiple?: number;
+  most_side?: number;
+  most_steps?: number;
+  steps?: number;
+  guidance_scale?: number;
+  solvers?: string[];
+  words?: string[];
+  examples?: string[];
+  chats?: boolean;
+}
+
+export type Status = "queued" | "running" | "complete" | "failed" | "canceled";
+
+export interface Request {
+  model: string;
+  prompt: string;
+  negative_prompt: string;
+  width: number;
+  height: number;
+  num_inference_steps: number;
+  guidance_scale: number;
+  seed: number;
+  solver?: string | null;
+}
+
+/** What a job was asked for, as the server says it back. */
+export interface Asked {
+  prompt: string;
+  negative_prompt: string;
+  width: number;
+  height: number;
+  steps: number;
+  guidance: number;
+  solver: string | null;
+  seed: number;
+}
+
+export interface Job {
+  job_id: string;
+  kind: string;
+  model: string;
+  status: Status;
+  held: boolean;
+  starred: boolean;
+  step: number;
+  steps: number;
+  created_at: number;
+  eta_seconds: number | null;
+  generation_time: number | null;
+  image_url: string | null;
+  request: Partial<Asked>;
+  error: { code: string; detail: string } | null;
+}
+
+export interface Answer {
+  caption: string;
+  confidence: number | null;
+  score: number;
+  processing_time: number;
+}
+
+export type Task = "caption" | "detailed_caption" | "vqa" | "ocr";
+
+/** What the server says of a mistake (RFC 9457). */
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    readonly title: string,
+    readonly detail: string,
+  ) {
+    super(detail || title);
+  }
+}
+
+async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
+  let answer: Response;
+  try {
+    answer = await fetch(path, { credentials: "same-origin", ...init });
+  } catch {
+    throw new Problem(0, "No connection", "The server does not answer. It is asked again.");
+  }
+  const body: unknown = answer.status === 204 ? null : await answer.json().catch(() => null);
+  if (!answer.ok) {
+    const said = (body ?? {}) as { title?: string; detail?: string };
+    throw new Problem(answer.status, said.title ?? `Error ${answer.status}`, said.detail ?? "");
+  }
+  return body as T;
+}
+
+function post<T>(
+  path: string,
+  body: unknown,
+  headers: Record<string, string> = {},
+  method = "POST",
+): Promise<T> {
+  return call<T>(path, {
+    method,
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify(body),
+  });
+}
+
+export const models = () => call<{ data: Model[] }>("/v1/models").then((said) => said.data);
+
+export const jobs = (limit = 60) =>
+  call<{ jobs: Job[] }>(`/v1/jobs?limit=${limit}`).then((said) => said.jobs.map(here));
+
+/** Addresses of pictures are absolute, for programs; the page may know the server by another. */
+function here(job: Job): Job {
+  if (!job.image_url) return job;
+  const { pathname, search } = new URL(job.image_url, location.href);
+  return { ...job, image_url: pathname + search };
+}
+
+/** The key makes a retry safe: the same key is never two pictures. */
+export const paint = (request: Request) =>
+  post<{ job_id: string }>("/v1/generate", request, { "Idempotency-Key": crypto.randomUUID() });
+
+export const act = (id: string, verb: "cancel" | "hold" | "release" | "undo") =>
+  post<unknown>(`/v1/jobs/${id}/${verb}`, {});
+
+export const move = (id: string, to: number) => post<unknown>(`/v1/jobs/${id}/move`, { index: to });
+
+export const star = (id: string, starred: boolean) =>
+  post<unknown>(`/v1/jobs/${id}/star`, { starred }, {}, "PUT");
+
+export const remove = (id: string) => call<unknown>(`/v1/jobs/${id}`, { method: "DELETE" });
+
+export const signIn = (key: string) => post<unknown>("/v1/session", { key });
+
+/** A picture of the server by its URL, or one of the person's by its bytes. */
+export async function read(picture: Blob, task: Task, question = ""): Promise<Answer> {
+  const form = new FormData();
+  form.append("image", picture, "picture");
+  form.append("task", task);
+  if (question) form.append("question", question);
+  return call<Answer>("/v1/caption", { method: "POST", body: form });
+}
+
+/** Listens to one job: its steps, its previews (PNG in base64), and once its end, whatever it is. */
+export function listen(
+  id: string,
+  stepped: (said: { step: number; steps: number }) => void,
+  previewed: (png: string) => void,
+  ended: () => void,
+): () => void {
+  const source = new EventSource(`/v1/jobs/${id}/events`);
+  const close = () => {
+    source.close();
+    ended();
+  };
+  const said = (event: Event) => JSON.parse((event as MessageEvent<string>).data);
+  source.addEventListener("step", (event) => stepped(said(event)));
+  source.addEventListener("preview", (event) => previewed(said(event).png));
+  for (const kind of ["complete", "failed", "canceled"]) source.addEventListener(kind, close);
+  return () => source.close();
+}

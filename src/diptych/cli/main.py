@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "classify": ("diptych.cli.classify", "say which of some labels a picture fits"),
     "embed": ("diptych.cli.embed", "make vectors of pictures and texts, for search"),
     "serve": ("diptych.cli.serve", "serve the models over HTTP, with a page"),
+    "keys": ("diptych.cli.keys", "make, list and revoke keys of a server"),
     "models": ("diptych.cli.models", "list models, networks and recipes, or tell about one"),
     "train": ("diptych.cli.train", "train a model by a recipe, or go on where it stopped"),
     "eval": ("diptych.cli.eval", "score models on what they were never trained on"),

@@ -154,3 +154,8 @@ def key_of(connection: Connection, sha256: str) -> Key | None:
     if found is None:
         return None
     return Key(sha256=found.sha256, prefix=found.id, owner=found.owner, role=found.role)
+
+
+def batch_of(connection: Connection, job_id: str) -> str:
+    """The batch that a job was asked for in."""
+    return connection.scalar(select(job.c.batch).where(job.c.id == job_id)) or ""

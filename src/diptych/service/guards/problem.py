@@ -47,6 +47,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = MappingProxyType(
         "bad-size": (422, "The size is not one the model paints"),
         "over-limit": (422, "More is asked for than a request may have"),
         "too-long": (422, "The text is too long"),
+        "unknown-words": (422, "The model does not know these words"),
         "empty-text": (422, "The text is empty"),
         "bad-source": (422, "One picture is needed, from one source"),
         "bad-base64": (422, "The text is not base64"),

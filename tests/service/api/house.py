@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -137,7 +138,7 @@ class Worker:
             )
         else:
             result, stored = made(state, row["spec"])
-            for piece in str(result.get("text", "")).split(" "):
+            for piece in re.findall(r"\S+ ?", str(result.get("text", ""))):
                 state.hub.publish(Live(job_id, "text", {"text": piece}))
             moved = await state.database.write(
                 lambda c: store.complete(c, job_id, fence, result, stored, wall)

@@ -46,7 +46,7 @@ REFUSED = [
     ("5 a field nobody knows", {SECRET: 1}, 422, "bad-field", f"/{SECRET}"),
     ("5 a number as text", {"width": "64"}, 422, "bad-field", "/width"),
     ("7 a long prompt", {"prompt": SECRET * 1000}, 422, "too-long", "/prompt"),
-    ("7 a long negative prompt", {"negative_prompt": "a" * 4001}, 422, "too-long", "/negative_prompt"),
+    ("7 a long other", {"negative_prompt": "a" * 4001}, 422, "too-long", "/negative_prompt"),
     ("9 a prompt nobody sees", {"prompt": "\u200b "}, 422, "empty-text", "/prompt"),
     ("9 an empty prompt", {"prompt": ""}, 422, "empty-text", "/prompt"),
     ("11 no multiple", {"width": 60}, 422, "bad-size", "/width"),

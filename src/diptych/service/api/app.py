@@ -8,7 +8,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from diptych.service.api import events, generate, health, jobs, models, pictures
+from diptych.service.api import (
+    caption,
+    embeddings,
+    events,
+    generate,
+    health,
+    jobs,
+    models,
+    openai_chat,
+    openai_images,
+    pictures,
+    session,
+)
 from diptych.service.api.asking import Ask, Row, endpoint, refused, said
 from diptych.service.api.document import document
 from diptych.service.api.shapes import AnyShape
@@ -17,7 +29,10 @@ from diptych.service.guards.chain import guarded
 from diptych.service.guards.hosts import allowed_hosts
 from diptych.service.guards.problem import App, Problem
 
-_ROOMS = (generate.ROUTES, jobs.ROUTES, events.ROUTES, pictures.ROUTES, models.ROUTES)
+_ROOMS = (
+    generate.ROUTES, jobs.ROUTES, events.ROUTES, pictures.ROUTES, caption.ROUTES,
+    openai_images.ROUTES, openai_chat.ROUTES, embeddings.ROUTES, models.ROUTES, session.ROUTES,
+)  # fmt: skip
 _SLUGS = {404: "not-found", 405: "method-not-allowed"}
 
 
@@ -49,7 +64,7 @@ def make_app(state: State) -> App:
         app,
         hosts=allowed_hosts(settings.host, settings.public_url),
         public_url=settings.public_url,
-        uploads=frozenset(row.path for row in given if row.form),
+        uploads=frozenset(row.path for row in given if row.form or row.large),
     )
 
 

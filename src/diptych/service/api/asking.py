@@ -6,10 +6,10 @@ import errno
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel
 from sqlalchemy import Connection
@@ -18,11 +18,13 @@ from starlette.responses import Response
 
 from diptych.foundation.errors import NotWritten
 from diptych.service.api.state import State
-from diptych.service.guards import keys, signing
+from diptych.service.guards import keys, multipart, signing
 from diptych.service.guards.fields import Strict, validated
 from diptych.service.guards.json_gate import parsed
 from diptych.service.guards.keys import Key
+from diptych.service.guards.multipart import Form
 from diptych.service.guards.problem import CONTENT_TYPE, Problem, request_id
+from diptych.service.jobs.store import Vanishing
 
 T = TypeVar("T")
 Body = TypeVar("Body", bound=BaseModel)
@@ -48,7 +50,18 @@ class Ask:
 
     async def body(self, model: type[Body]) -> Body:
         """The JSON body as a model. Raises Problem."""
+        if self.is_form:
+            raise Problem("unsupported-media-type", detail="Send JSON.", field="Content-Type")
         return validated(model, parsed(await self.request.body()))
+
+    @property
+    def is_form(self) -> bool:
+        return self.request.headers.get("content-type", "").lower().startswith("multipart/")
+
+    async def form(self) -> Form:
+        """The body as a form. Raises Problem."""
+        body = cast("AsyncGenerator[bytes, None]", self.request.stream())
+        return await multipart.form(self.request.headers["content-type"], body)
 
     def query(self, model: type[Body]) -> Body:
         """The query by a model of strings. Raises Problem for an unknown or doubled name."""
@@ -78,8 +91,9 @@ Handler = Callable[[Ask], Awaitable[Response]]
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """A route. `takes`: the model of its body, `gives`: of its answer, for the document; `form`:
-    it reads multipart/form-data; `kinds`: further kinds of content that it may answer with;
-    `query`: the model of its query; `statuses`: those of its own besides `status`."""
+    it reads multipart/form-data, `large`: long JSON, both up to 20 MiB; `kinds`: further kinds of
+    content that it may answer with; `query`: the model of its query; `statuses`: those of its own
+    besides `status`."""
 
     method: str
     path: str
@@ -92,6 +106,7 @@ class Row:
     statuses: Sequence[int] = ()
     kinds: Sequence[str] = ()
     form: bool = False
+    large: bool = False
     access: Access = "user"
 
 
@@ -138,7 +153,7 @@ async def _answered(state: State, row: Row, request: Request) -> Response:
         return refused(problem, request)
     except ClientDisconnect:
         return refused(Problem("malformed-request", detail="Send the whole body."), request)
-    except NotWritten:
+    except (NotWritten, Vanishing):
         detail = "Nothing was accepted. Ask again later."
         return refused(Problem("busy", detail=detail, headers={"Retry-After": "5"}), request)
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import Field
 from sqlalchemy import Connection
@@ -36,7 +36,7 @@ class Place(Strict):
 
 
 class Thumb(Strict):
-    value: Literal[-1, 0, 1]
+    value: Annotated[int, Field(ge=-1, le=1)]
 
 
 class Star(Strict):

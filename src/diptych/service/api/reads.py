@@ -64,7 +64,7 @@ def events_after(connection: Connection, job_id: str, seq: int) -> Sequence[Row[
     return connection.execute(after.order_by(event.c.seq)).all()
 
 
-def made_by(connection: Connection, ids: Collection[str]) -> Mapping[str, list[Row[Any]]]:
+def made_by(connection: Connection, ids: Collection[str]) -> Mapping[str, list[Any]]:
     """What jobs have made, without what they read: (job_id, role, sha256, media), in order."""
     rows = connection.execute(
         select(job_artifact.c.job_id, job_artifact.c.role, artifact.c.sha256, artifact.c.media)
@@ -73,7 +73,7 @@ def made_by(connection: Connection, ids: Collection[str]) -> Mapping[str, list[R
         .where(artifact.c.state == "live")
         .order_by(job_artifact.c.role, job_artifact.c.place)
     )
-    found: dict[str, list[Row[Any]]] = {}
+    found: dict[str, list[Any]] = {}
     for row in rows:
         found.setdefault(row.job_id, []).append(row)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from diptych.service.api.hub import Hub
 from diptych.service.api.settings import Settings
+from diptych.service.guards import egress
 from diptych.service.guards.keys import Key
 from diptych.service.guards.moderation import Gate, WordList
 from diptych.service.guards.pictures import Decoder
@@ -89,7 +90,7 @@ def new_metrics() -> Metrics:
 @dataclass(frozen=True, kw_only=True)
 class State:
     """`keys` finds a key by the SHA-256 of its text; `secret`: at least 32 random bytes that stay
-    the same over restarts; `gate`: which prompts are refused."""
+    the same over restarts; `gate`: which prompts are refused; `fetch`: a picture from the web."""
 
     settings: Settings
     database: Database
@@ -101,4 +102,5 @@ class State:
     keys: Callable[[str], Key | None]
     secret: bytes = field(repr=False)
     gate: Gate = field(default_factory=WordList)
+    fetch: Callable[[str], Awaitable[bytes]] = egress.fetched
     metrics: Metrics = field(default_factory=new_metrics)

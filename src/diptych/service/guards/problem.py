@@ -22,6 +22,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = MappingProxyType(
         "malformed-json": (400, "The body is not JSON that is read here"),
         "malformed-form": (400, "The form is not multipart/form-data that is read here"),
         "malformed-request": (400, "The request contradicts itself"),
+        "not-offered": (400, "No model of this server does that"),
         "unauthorized": (401, "A valid key is needed"),
         "forbidden": (403, "This key may not do that"),
         "foreign-origin": (403, "The request comes from another site"),

@@ -135,7 +135,7 @@ def _ticket(connection: Connection, job_id: str, again: bool) -> Ticket:
         raise Problem("gone", detail="The job of this key was erased.", field="Idempotency-Key")
     eta = row.eta
     if row.status == "queued" and not again:
-        eta = reads.ahead(connection, row)[1] + row.cost
+        eta = reads.etas(connection, [row])[job_id]
         connection.execute(update(job).where(job.c.id == job_id).values(eta=eta))
     elif row.status != "queued" and not again:
         eta = 0.0

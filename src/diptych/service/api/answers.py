@@ -49,7 +49,7 @@ def told(ask: Ask, rows: Sequence[Found[Any]]) -> list[dict[str, Any]]:
         lambda c: (
             reads.made_by(c, ids),
             reads.ratings_of(c, ids),
-            {r.id: reads.ahead(c, r)[1] + r.cost for r in rows if r.status == "queued"},
+            reads.etas(c, rows),
         )
     )
     return [

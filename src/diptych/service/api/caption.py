@@ -42,7 +42,11 @@ async def caption(ask: Ask) -> Response:
     asked, upload = await _asked(ask)
     info = model_of(ask, asked.model, "read")
     question = _question(ask, asked)
-    sources = {"image_url": asked.image_url, "image": asked.image, "base64": asked.base64}
+    sources: dict[str, str | bytes | None] = {
+        "image_url": asked.image_url,
+        "image": asked.image,
+        "base64": asked.base64,
+    }
     if upload is not None:
         if asked.image is not None:
             raise Problem("bad-source", detail="Send one picture.", field="/image")

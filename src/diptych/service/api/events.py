@@ -7,9 +7,10 @@ previews and pieces of text carry none, and are gone when they are missed.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Row as Found
 from starlette.responses import Response, StreamingResponse
 
 from diptych.service.api import reads
@@ -42,8 +43,8 @@ def _last(ask: Ask) -> int:
 async def _stream(ask: Ask, job_id: str, last: int) -> AsyncIterator[str]:
     with ask.state.hub.subscribe(job_id) as listener:
         while True:
-            pieces = listener.taken()  # before the read: they happened before its last event
-            for found in ask.read(lambda c, seq=last: reads.events_after(c, job_id, seq)):
+            pieces, moved = listener.taken()  # before the read: they happened before its last event
+            for found in _after(ask, job_id, last) if moved else ():
                 last = found.seq
                 yield said(found.kind, {"at": found.at, **found.data}, last)
                 if found.kind in TERMINAL:
@@ -54,6 +55,10 @@ async def _stream(ask: Ask, job_id: str, last: int) -> AsyncIterator[str]:
                 yield ": still here\n\n"
                 if ask.read(lambda c: reads.job_of(c, job_id)) is None:
                     return  # it was erased
+
+
+def _after(ask: Ask, job_id: str, last: int) -> Sequence[Found[Any]]:
+    return ask.read(lambda c: reads.events_after(c, job_id, last))
 
 
 def said(kind: str, data: Mapping[str, Any], seq: int | None = None) -> str:

@@ -30,27 +30,32 @@ class Live:
 
 @dataclass(eq=False)
 class Listener:
-    """One who looks on. `lost`: it was too slow, and pieces are missing."""
+    """One who looks on. `moved`: the database has news, at first as far as it knows. `lost`: it was
+    too slow, and pieces are missing."""
 
     waiting: deque[Live] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
+    moved: bool = True
     lost: bool = False
     bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def rung(self, seconds: float) -> bool:
-        """Wait for anything new. False when nothing came in time."""
+        """Wait for anything new. False when nothing came in time; a bell may have been lost, so
+        that the database is worth a look."""
         try:
             async with asyncio.timeout(seconds):
                 await self.bell.wait()
         except TimeoutError:
+            self.moved = True
             return False
         self.bell.clear()
         return True
 
-    def taken(self) -> list[Live]:
-        """What waited, in order."""
-        pieces = list(self.waiting)
+    def taken(self) -> tuple[list[Live], bool]:
+        """What waited, in order, and whether to look into the database."""
+        pieces, moved = list(self.waiting), self.moved
         self.waiting.clear()
-        return pieces
+        self.moved = False
+        return pieces, moved
 
 
 class Hub:
@@ -66,6 +71,8 @@ class Hub:
             if isinstance(said, Live):
                 listener.lost |= len(listener.waiting) == MOST_WAITING
                 listener.waiting.append(said)
+            else:
+                listener.moved = True
             listener.bell.set()
 
     @contextmanager

@@ -138,7 +138,7 @@ def _event(kind: str, data: dict[str, Any]) -> str:
 
 def error(problem: Problem) -> str:
     """A refusal within a stream, in the form that OpenAI's clients raise."""
-    told = {"message": problem.detail, "type": problem.type, "code": problem.slug}
+    told: dict[str, Any] = {"message": problem.detail, "type": problem.type, "code": problem.slug}
     told["job_id"] = problem.extra.get("job_id")
     return f"event: error\ndata: {json.dumps({'error': told})}\n\n"
 

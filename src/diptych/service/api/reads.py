@@ -21,6 +21,7 @@ from diptych.service.jobs.schema import (
 )
 
 _SHOWN = job.c.erase_at.is_(None)
+_PAUSED = exists().where(and_(owner.c.name == job.c.owner, owner.c.paused))
 _ORDER = (job.c["class"], job.c.vtime, job.c.created, job.c.id)  # in which jobs are claimed
 
 
@@ -97,11 +98,29 @@ def media_of(connection: Connection, sha256: str) -> str | None:
     )
 
 
-def ahead(connection: Connection, row: Row[Any]) -> tuple[int, float]:
-    """How many jobs end before a queued one begins, and their predicted seconds of the engine; of
-    those under way, what is left. (0, 0) where it is not queued."""
-    if row.status != "queued":
-        return 0, 0.0
+def etas(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, float]:
+    """Predicted seconds until each queued one of these jobs is done: what is left of those under
+    way, what goes before it in the queue, and itself."""
+    queued = [row for row in rows if row.status == "queued"]
+    if not queued:
+        return {}
+    running = connection.execute(
+        select(job.c.cost, job.c.step, job.c.steps).where(job.c.status == "running")
+    ).all()
+    busy = sum(one.cost * max(0.0, 1 - one.step / max(one.steps, 1)) for one in running)
+    if len(queued) == 1:  # the usual case, which need not read the whole queue
+        (row,) = queued
+        return {row.id: busy + _before(connection, row) + row.cost}
+    waits, found = busy, {}
+    free = and_(not_(job.c.held), not_(_PAUSED)).label("free")
+    asked = select(job.c.id, job.c.cost, free).where(job.c.status == "queued").order_by(*_ORDER)
+    for one in connection.execute(asked):
+        found[one.id] = waits + one.cost
+        waits += one.cost if one.free else 0.0
+    return {row.id: found.get(row.id, busy + row.cost) for row in queued}
+
+
+def _before(connection: Connection, row: Row[Any]) -> float:
     here = [row._mapping[one.name] for one in _ORDER]
     # Written out: a comparison of rows is no matter of course in every database.
     before = or_(
@@ -110,16 +129,9 @@ def ahead(connection: Connection, row: Row[Any]) -> tuple[int, float]:
             for i in range(len(_ORDER))
         )
     )
-    paused = exists().where(and_(owner.c.name == job.c.owner, owner.c.paused))
-    free = and_(job.c.status == "queued", not_(job.c.held), not_(paused), before)
-    number, cost = connection.execute(
-        select(func.count(), func.coalesce(func.sum(job.c.cost), 0.0)).where(free)
-    ).one()
-    running = connection.execute(
-        select(job.c.cost, job.c.step, job.c.steps).where(job.c.status == "running")
-    ).all()
-    left = [one.cost * max(0.0, 1 - one.step / max(one.steps, 1)) for one in running]
-    return int(number) + len(left), float(cost) + sum(left)
+    free = and_(job.c.status == "queued", not_(job.c.held), not_(_PAUSED), before)
+    asked = select(func.coalesce(func.sum(job.c.cost), 0.0)).where(free)
+    return float(connection.scalar(asked) or 0.0)
 
 
 def load(connection: Connection, name: str = "") -> float:

@@ -25,14 +25,11 @@ async def following(ask: Ask, job_id: str) -> AsyncIterator[Live | Found[Any]]:
     end = time.monotonic() + ask.state.settings.longest_wait
     with ask.state.hub.subscribe(job_id) as listener:
         while True:
-            pieces = listener.taken()
-            row = ask.read(lambda c: reads.job_of(c, job_id))
-            if row is None:
-                raise Problem("gone", detail="The job was erased.")
-            if not listener.lost:
-                for piece in pieces:
-                    yield piece
-            if row.status in TERMINAL:
+            pieces, moved = listener.taken()
+            row = _row(ask, job_id) if moved else None
+            for piece in () if listener.lost else pieces:
+                yield piece
+            if row is not None and row.status in TERMINAL:
                 yield row
                 return
             left = end - time.monotonic()
@@ -44,6 +41,13 @@ async def following(ask: Ask, job_id: str) -> AsyncIterator[Live | Found[Any]]:
                     headers={"Location": f"/v1/jobs/{job_id}"},
                 )
             await listener.rung(min(left, _LOOK))
+
+
+def _row(ask: Ask, job_id: str) -> Found[Any]:
+    row = ask.read(lambda c: reads.job_of(c, job_id))
+    if row is None:
+        raise Problem("gone", detail="The job was erased.")
+    return row
 
 
 async def ended(ask: Ask, job_id: str) -> Found[Any]:

@@ -1,0 +1,173 @@
+"""POST /v1/generate and /v1/batches: words become jobs that paint."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from starlette.responses import Response
+
+from diptych.service.api import reads
+from diptych.service.api.admitting import Ticket, admitted, admitted_one, prompt_of
+from diptych.service.api.asking import Ask, Row, said
+from diptych.service.api.models import model_of
+from diptych.service.api.shapes import AcceptedShape, BatchShape
+from diptych.service.api.state import ModelInfo
+from diptych.service.guards.fields import LARGEST_SEED, Seed, Strict
+from diptych.service.guards.problem import Problem
+from diptych.service.jobs import accepting
+from diptych.service.jobs.accepting import Wanted
+
+MOST_TOGETHER = 64
+_WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
+_PLAIN = re.compile(r"[^\W\d_][\w'-]{0,31}")
+_MOST_NAMED = 8
+
+Whole = Annotated[int, Field(ge=1, le=1 << 20)]
+
+
+class Generate(Strict):
+    """What is left out is the model's own."""
+
+    prompt: str
+    negative_prompt: str = ""
+    width: Whole | None = None
+    height: Whole | None = None
+    num_inference_steps: Whole | None = None
+    guidance_scale: Annotated[float, Field(ge=0, le=100)] | None = None
+    seed: Seed | None = None
+    model: str | None = None
+    solver: str | None = None
+
+
+class Batch(Strict):
+    requests: Annotated[list[Generate], Field(min_length=1, max_length=MOST_TOGETHER)]
+
+
+class Dry(Strict):
+    dry_run: Literal["true", "false"] = "false"
+
+
+async def generate(ask: Ask) -> Response:
+    """One picture."""
+    asked = await ask.body(Generate)
+    wanted = painting(ask, asked)
+    if ask.query(Dry).dry_run == "true":
+        waits = ask.read(reads.load)
+        price = {"engine_seconds": round(wanted.cost, 3)}
+        return said({**price, "eta_seconds": round(waits + wanted.cost, 3), "accepted": False})
+    ticket = await admitted_one(ask, wanted, asked.model_dump())
+    return said(ticket.body(), 202, _headers(ticket))
+
+
+async def batches(ask: Ask) -> Response:
+    """Up to 64 pictures, all or none."""
+    asked = await ask.body(Batch)
+    batch = accepting.new_id(time.time())
+    wanted = [
+        painting(ask, one, at=f"/requests/{i}", batch=batch, rank=accepting.LARGE)
+        for i, one in enumerate(asked.requests)
+    ]
+    tickets = await admitted(ask, wanted, asked.model_dump())
+    if tickets[0].again:
+        batch = ask.read(lambda c: reads.batch_of(c, tickets[0].job_id))
+    told = {"batch_id": batch, "jobs": [ticket.body() for ticket in tickets]}
+    return said(told, 202, _headers(tickets[0]))
+
+
+def painting(
+    ask: Ask, asked: Generate, *, at: str = "", batch: str = "", rank: int = accepting.USUAL
+) -> Wanted:
+    """The job of a request; a seed that was not said is drawn here, so that a second attempt
+    paints the same picture. `at`: the pointer to the request in its body. Raises Problem."""
+    info = model_of(ask, asked.model, "paint", f"{at}/model")
+    _check_prompt(ask, asked, info, at)
+    width, height = asked.width or info.size[0], asked.height or info.size[1]
+    _check_size(info, width, height, at)
+    steps = asked.num_inference_steps or info.steps
+    if steps > info.most_steps:
+        detail = f"This model takes up to {info.most_steps} steps."
+        raise Problem("over-limit", detail=detail, field=f"{at}/num_inference_steps")
+    if asked.solver is not None and asked.solver not in info.solvers:
+        detail = f"Choose one of {', '.join(info.solvers)}." if info.solvers else "Leave it out."
+        raise Problem("bad-field", detail=detail, field=f"{at}/solver")
+    guidance = info.guidance if asked.guidance_scale is None else asked.guidance_scale
+    spec = {
+        "kind": "paint", "model": info.name, "prompt": asked.prompt,
+        "negative_prompt": asked.negative_prompt, "width": width, "height": height,
+        "steps": steps, "guidance": float(guidance), "solver": asked.solver,
+        "seed": secrets.randbelow(LARGEST_SEED + 1) if asked.seed is None else asked.seed,
+        "init": None, "mask": None, "strength": None,
+    }  # fmt: skip
+    equal = info.fingerprint if asked.seed is not None else ""
+    cost = ask.state.engine.price(spec)
+    return Wanted(
+        kind="paint", spec=spec, cost=cost, rank=rank, steps=steps, equal=equal, batch=batch
+    )
+
+
+def _check_prompt(ask: Ask, asked: Generate, info: ModelInfo, at: str) -> None:
+    if not asked.prompt:
+        raise Problem("empty-text", detail="Write what shall be painted.", field=f"{at}/prompt")
+    texts: Mapping[str, str] = {"prompt": asked.prompt, "negative_prompt": asked.negative_prompt}
+    for name, text in texts.items():
+        prompt_of(ask, text, f"{at}/{name}")
+        if info.words:
+            _check_words(info, text, f"{at}/{name}")
+
+
+def _check_words(info: ModelInfo, text: str, field: str) -> None:
+    """A model of few words paints nothing it was not taught (ruling 25)."""
+    known = {word.lower() for word in info.words}
+    strange = dict.fromkeys(w for w in _WORD.findall(text.lower()) if w not in known)
+    if not strange:
+        return
+    # Only what looks like a word is named; the rest is counted.
+    named = [word for word in strange if _PLAIN.fullmatch(word)][:_MOST_NAMED]
+    detail = "Use the words of this model; GET /v1/models lists them."
+    extra: dict[str, Any] = {"unknown_words": named, "unknown_count": len(strange)}
+    raise Problem("unknown-words", detail=detail, field=field, extra=extra)
+
+
+def _check_size(info: ModelInfo, width: int, height: int, at: str) -> None:
+    """Never rounded in silence: the nearest pair that is painted is named."""
+    near = {"width": _nearest(info, width), "height": _nearest(info, height)}
+    for name, side in (("width", width), ("height", height)):
+        if side > info.most_side:
+            detail = f"Sides have up to {info.most_side} pixels."
+            raise Problem(
+                "over-limit", detail=detail, field=f"{at}/{name}", extra={"nearest": near}
+            )
+    for name, side in (("width", width), ("height", height)):
+        if side != near[name]:
+            detail = (
+                f"Sides are multiples of {info.multiple}; "
+                f"the nearest size is {near['width']} x {near['height']}."
+            )
+            raise Problem("bad-size", detail=detail, field=f"{at}/{name}", extra={"nearest": near})
+
+
+def _nearest(info: ModelInfo, side: int) -> int:
+    most = info.most_side // info.multiple
+    return max(1, min(most, round(side / info.multiple))) * info.multiple
+
+
+def _headers(ticket: Ticket) -> dict[str, str]:
+    headers = {"location": f"/v1/jobs/{ticket.job_id}"}
+    return {**headers, "idempotent-replayed": "true"} if ticket.again else headers
+
+
+ROUTES = (
+    Row(
+        method="POST", path="/v1/generate", handler=generate, says="Paint a picture",
+        takes=Generate, gives=AcceptedShape, query=Dry, status=202, statuses=(200, 404, 410),
+    ),
+    Row(
+        method="POST", path="/v1/batches", handler=batches, says="Paint up to 64 pictures",
+        takes=Batch, gives=BatchShape, status=202, statuses=(404, 410),
+    ),
+)  # fmt: skip

@@ -1,0 +1,52 @@
+"""GET /v1/pictures/{sha256}: a picture, to whoever has its signed address."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import Annotated
+
+from pydantic import Field
+from starlette.responses import Response
+
+from diptych.service.api import reads
+from diptych.service.api.asking import Ask, Row
+from diptych.service.guards import signing
+from diptych.service.guards.fields import Strict
+from diptych.service.guards.problem import Problem
+
+_SHA = re.compile("[0-9a-f]{64}")
+_SERVED = frozenset({"image/png"})
+
+
+class Signed(Strict):
+    expires: Annotated[str, Field(max_length=20)] = ""
+    signature: Annotated[str, Field(max_length=100)] = ""
+
+
+async def picture(ask: Ask) -> Response:
+    """The bytes, never as anything but a picture."""
+    sha256 = str(ask.request.path_params["sha256"])
+    asked = ask.query(Signed)
+    signing.verify(
+        f"/v1/pictures/{sha256}", asked.expires, asked.signature, [ask.state.secret],
+        now=time.time(),
+    )  # fmt: skip
+    media = ask.read(lambda c: reads.media_of(c, sha256)) if _SHA.fullmatch(sha256) else None
+    content = await asyncio.to_thread(ask.state.artifacts.get, sha256) if media else None
+    if media not in _SERVED or content is None:
+        raise Problem("not-found", detail="The picture was erased. Paint it anew from its seed.")
+    headers = {
+        "cache-control": f"private, max-age={ask.state.settings.picture_seconds}, immutable",
+        "content-disposition": f'inline; filename="{sha256[:12]}.png"',
+    }
+    return Response(content, headers=headers, media_type=media)
+
+
+ROUTES = (
+    Row(
+        method="GET", path="/v1/pictures/{sha256}", handler=picture, says="A picture",
+        query=Signed, kinds=("image/png",), statuses=(403, 404), access="open",
+    ),
+)  # fmt: skip

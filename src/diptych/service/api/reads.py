@@ -1,0 +1,173 @@
+"""What the routes ask of the tables; nothing here changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, exists, func, not_, or_, select
+
+from diptych.service.guards.keys import Key
+from diptych.service.jobs.schema import (
+    api_key,
+    artifact,
+    event,
+    idempotency,
+    job,
+    job_artifact,
+    owner,
+    rating,
+    tombstone,
+)
+
+_SHOWN = job.c.erase_at.is_(None)
+_PAUSED = exists().where(and_(owner.c.name == job.c.owner, owner.c.paused))
+_ORDER = (job.c["class"], job.c.vtime, job.c.created, job.c.id)  # in which jobs are claimed
+
+
+def job_of(connection: Connection, job_id: str) -> Row[Any] | None:
+    """A job's row, hidden or not."""
+    return connection.execute(select(job).where(job.c.id == job_id)).one_or_none()
+
+
+def tombstone_of(connection: Connection, job_id: str) -> Row[Any] | None:
+    """What remains of an erased job."""
+    asked = select(tombstone).where(tombstone.c.job_id == job_id)
+    return connection.execute(asked).one_or_none()
+
+
+def listed(
+    connection: Connection,
+    name: str,
+    *,
+    status: Collection[str] = (),
+    before: str = "",
+    limit: int = 50,
+) -> Sequence[Row[Any]]:
+    """An owner's jobs, the newest first."""
+    asked = select(job).where(job.c.owner == name, _SHOWN)
+    if status:
+        asked = asked.where(job.c.status.in_(list(status)))
+    if before:
+        asked = asked.where(job.c.id < before)
+    return connection.execute(asked.order_by(job.c.id.desc()).limit(limit)).all()
+
+
+def waiting(connection: Connection, name: str) -> Sequence[Row[Any]]:
+    """An owner's jobs under way and in the queue, in their order."""
+    mine = and_(job.c.owner == name, _SHOWN, job.c.status.in_(["queued", "running"]))
+    return connection.execute(select(job).where(mine).order_by(job.c.status.desc(), *_ORDER)).all()
+
+
+def events_after(connection: Connection, job_id: str, seq: int) -> Sequence[Row[Any]]:
+    """A job's history after an event, in order."""
+    after = select(event).where(event.c.job_id == job_id, event.c.seq > seq)
+    return connection.execute(after.order_by(event.c.seq)).all()
+
+
+def made_by(connection: Connection, ids: Collection[str]) -> Mapping[str, list[Any]]:
+    """What jobs have made, without what they read: (job_id, role, sha256, media), in order."""
+    rows = connection.execute(
+        select(job_artifact.c.job_id, job_artifact.c.role, artifact.c.sha256, artifact.c.media)
+        .join(artifact, artifact.c.sha256 == job_artifact.c.sha256)
+        .where(job_artifact.c.job_id.in_(list(ids)), job_artifact.c.role != "input")
+        .where(artifact.c.state == "live")
+        .order_by(job_artifact.c.role, job_artifact.c.place)
+    )
+    found: dict[str, list[Any]] = {}
+    for row in rows:
+        found.setdefault(row.job_id, []).append(row)
+    return found
+
+
+def ratings_of(connection: Connection, ids: Collection[str]) -> Mapping[str, int]:
+    """Thumbs by job."""
+    asked = select(rating.c.job_id, rating.c.value).where(rating.c.job_id.in_(list(ids)))
+    return {row.job_id: row.value for row in connection.execute(asked)}
+
+
+def media_of(connection: Connection, sha256: str) -> str | None:
+    """The kind of a file that some job still shows; None where none does."""
+    shown = exists().where(
+        job_artifact.c.sha256 == artifact.c.sha256, job.c.id == job_artifact.c.job_id, _SHOWN
+    )
+    return connection.scalar(
+        select(artifact.c.media).where(
+            artifact.c.sha256 == sha256, artifact.c.state == "live", shown
+        )
+    )
+
+
+def etas(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, float]:
+    """Predicted seconds until each queued one of these jobs is done: what is left of those under
+    way, what goes before it in the queue, and itself."""
+    queued = [row for row in rows if row.status == "queued"]
+    if not queued:
+        return {}
+    running = connection.execute(
+        select(job.c.cost, job.c.step, job.c.steps).where(job.c.status == "running")
+    ).all()
+    busy = sum(one.cost * max(0.0, 1 - one.step / max(one.steps, 1)) for one in running)
+    if len(queued) == 1:  # the usual case, which need not read the whole queue
+        (row,) = queued
+        return {row.id: busy + _before(connection, row) + row.cost}
+    waits, found = busy, {}
+    free = and_(not_(job.c.held), not_(_PAUSED)).label("free")
+    asked = select(job.c.id, job.c.cost, free).where(job.c.status == "queued").order_by(*_ORDER)
+    for one in connection.execute(asked):
+        found[one.id] = waits + one.cost
+        waits += one.cost if one.free else 0.0
+    return {row.id: found.get(row.id, busy + row.cost) for row in queued}
+
+
+def _before(connection: Connection, row: Row[Any]) -> float:
+    here = [row._mapping[one.name] for one in _ORDER]
+    # Written out: a comparison of rows is no matter of course in every database.
+    before = or_(
+        *(
+            and_(*(_ORDER[j] == here[j] for j in range(i)), _ORDER[i] < here[i])
+            for i in range(len(_ORDER))
+        )
+    )
+    free = and_(job.c.status == "queued", not_(job.c.held), not_(_PAUSED), before)
+    asked = select(func.coalesce(func.sum(job.c.cost), 0.0)).where(free)
+    return float(connection.scalar(asked) or 0.0)
+
+
+def load(connection: Connection, name: str = "") -> float:
+    """Predicted seconds of the engine that one owner, or all, have waiting and under way."""
+    busy = job.c.status.in_(["queued", "running"])
+    asked = select(func.coalesce(func.sum(job.c.cost), 0.0)).where(busy)
+    return float(connection.scalar(asked.where(job.c.owner == name) if name else asked) or 0.0)
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """How many jobs there are of each status."""
+    asked = select(job.c.status, func.count()).group_by(job.c.status)
+    return {status: int(number) for status, number in connection.execute(asked)}
+
+
+def is_paused(connection: Connection, name: str) -> bool:
+    """Whether none of an owner's jobs is begun."""
+    return bool(connection.scalar(select(owner.c.paused).where(owner.c.name == name)))
+
+
+def key_is_known(connection: Connection, name: str, key: str) -> bool:
+    """Whether an owner used an Idempotency-Key before."""
+    mine = and_(idempotency.c.owner == name, idempotency.c.key == key)
+    return connection.scalar(select(idempotency.c.created).where(mine)) is not None
+
+
+def key_of(connection: Connection, sha256: str) -> Key | None:
+    """An API key that is not revoked."""
+    found = connection.execute(
+        select(api_key).where(api_key.c.sha256 == sha256, api_key.c.revoked.is_(None))
+    ).one_or_none()
+    if found is None:
+        return None
+    return Key(sha256=found.sha256, prefix=found.id, owner=found.owner, role=found.role)
+
+
+def batch_of(connection: Connection, job_id: str) -> str:
+    """The batch that a job was asked for in."""
+    return connection.scalar(select(job.c.batch).where(job.c.id == job_id)) or ""

@@ -1,4 +1,4 @@
-"""The engine of all models: bits as alone in any company, fair in time; a picture goes on from a file."""
+"""The engine of all models: bits as alone in any company, fair in time, and resumed from a file."""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ import httpx
 
 
 @contextmanager
-def served(data: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def served(
+    data: Path, *arguments: str, key: str = ""
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Its address and its process; ended by SIGTERM."""
     command = [sys.executable, "-m", "diptych", "serve", "--port", "0", "--data", str(data)]
     process = subprocess.Popen(
@@ -27,7 +29,7 @@ def served(data: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen[
         assert process.stdout is not None
         found = re.search(r"http://\S+", process.stdout.readline())
         assert found is not None, "the server did not start"
-        _until_ready(found[0])
+        _until_ready(found[0].replace("0.0.0.0", "127.0.0.1"), key)
         yield found[0], process
     finally:
         process.send_signal(signal.SIGTERM)
@@ -39,9 +41,10 @@ def served(data: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen[
                 process.stdout.close()
 
 
-def _until_ready(base: str) -> None:
+def _until_ready(base: str, key: str) -> None:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     for _ in range(600):
-        if httpx.get(f"{base}/v1/models").json()["data"]:
+        if httpx.get(f"{base}/v1/models", headers=headers).json()["data"]:
             return
         time.sleep(0.1)
     raise AssertionError("the engine did not come")

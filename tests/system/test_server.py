@@ -25,6 +25,16 @@ def alone(asked: dict) -> bytes:
     return png_bytes(picture, picture.info["recipe"])  # pyright: ignore
 
 
+def refused(*arguments: str) -> str:
+    """What a server says that does not start."""
+    second = subprocess.run(
+        [sys.executable, "-m", "diptych", "serve", *arguments],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert second.returncode == 2 and "Traceback" not in second.stderr
+    return second.stderr
+
+
 def test_a_prompt_becomes_the_file_that_the_command_line_writes(tmp_path: Path):
     with served(tmp_path) as (base, process):
         answer = httpx.post(f"{base}/v1/generate", json=ASKED)
@@ -37,12 +47,7 @@ def test_a_prompt_becomes_the_file_that_the_command_line_writes(tmp_path: Path):
         # No torch in the process that faces the network.
         if Path("/proc").is_dir():
             assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
-        second = subprocess.run(
-            [sys.executable, "-m", "diptych", "serve", "--port", "0", "--data", str(tmp_path)],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert second.returncode == 2 and "another server" in second.stderr
-        assert "Traceback" not in second.stderr
+        assert "another server" in refused("--port", "0", "--data", str(tmp_path))
 
 
 def test_jobs_survive_the_death_of_server_and_engine(tmp_path: Path):
@@ -64,9 +69,23 @@ def test_jobs_survive_the_death_of_server_and_engine(tmp_path: Path):
 def test_an_address_that_is_taken_is_said_in_two_lines(tmp_path: Path):
     with served(tmp_path / "a") as (base, _):
         port = base.rpartition(":")[2]
-        second = subprocess.run(
-            [sys.executable, "-m", "diptych", "serve", "--port", port, "--data", str(tmp_path / "b")],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert second.returncode == 2 and f"port {port}" in second.stderr
-        assert "Traceback" not in second.stderr
+        second = refused("--port", port, "--data", str(tmp_path / "b"))
+        assert f"port {port}" in second
+
+
+def test_others_are_not_served_without_a_key(tmp_path: Path):
+    data = str(tmp_path)
+    said = refused("--host", "0.0.0.0", "--port", "0", "--data", data)
+    assert "diptych keys add" in said
+    made = subprocess.run(
+        [sys.executable, "-m", "diptych", "keys", "add", "anna", "--data", data],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    with served(tmp_path, "--host", "0.0.0.0", key=made.stdout.strip()) as (base, _):
+        address = base.replace("0.0.0.0", "127.0.0.1")
+        assert httpx.get(f"{address}/v1/jobs").status_code == 401
+        answer = httpx.post(f"{address}/v1/session", json={"key": made.stdout.strip()})
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower()
+        assert httpx.get(f"{address}/v1/jobs", cookies=answer.cookies).status_code == 200
+        assert made.stdout.strip() not in (tmp_path / "jobs.db").read_bytes().decode("latin1")

@@ -1,4 +1,4 @@
-"""The keys that a server knows: made, listed, revoked. Their texts are shown once and kept nowhere."""
+"""The keys that a server knows: made, listed, revoked. Their texts are shown once, kept nowhere."""
 
 from __future__ import annotations
 

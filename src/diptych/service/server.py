@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from diptych.foundation.errors import DiptychError, InvalidValue
 from diptych.foundation.files import write_whole
-from diptych.service import artifacts
+from diptych.service import artifacts, keyring
 from diptych.service.api.app import make_app
 from diptych.service.api.reads import job_of, key_of, load
 from diptych.service.api.settings import Settings
@@ -89,6 +89,11 @@ class _Server:
         """All of it."""
         listening = None
         try:
+            if self.web.needs_keys and not self.database.read(keyring.any_left):
+                raise InvalidValue(
+                    f"At {self.web.host} others can ask this server, and it has no key.",
+                    do=f"Make one: diptych keys add NAME --admin --data {self.web.data}",
+                )
             listening = _listening(self.web.host, self.web.port)
             await self.database.write(lambda c: tidying.begin_again(c, time.time()))
             await self._serve(listening)

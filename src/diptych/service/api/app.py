@@ -18,6 +18,7 @@ from diptych.service.api import (
     models,
     openai_chat,
     openai_images,
+    page,
     pictures,
     session,
 )
@@ -52,10 +53,13 @@ def rows() -> tuple[Row, ...]:
 
 
 def make_app(state: State) -> App:
-    """The ASGI application. The page is not in it: it is mounted around it by the server."""
+    """The ASGI application, with the page."""
     given = rows()
     app = Starlette(
-        routes=[Route(row.path, endpoint(state, row), methods=[row.method]) for row in given],
+        routes=[
+            *(Route(row.path, endpoint(state, row), methods=[row.method]) for row in given),
+            *page.routes(),
+        ],
         exception_handlers={HTTPException: _no_route},
     )
     app.router.redirect_slashes = False

@@ -179,8 +179,9 @@ def complete(
     deleted: it must be written once more."""
     # The event's data are what the result says of it, without bytes.
     done = move(
-        connection, job_id, lambda j: machine.complete(j, fence), wall, result, result=dict(result)
-    )
+        connection, job_id, lambda j: machine.complete(j, fence), wall, result,
+        result=dict(result), step=job.c.steps,
+    )  # fmt: skip
     if done is not None:
         keep(connection, job_id, stored, wall)
     return done

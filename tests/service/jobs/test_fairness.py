@@ -100,3 +100,18 @@ def test_what_is_ahead(database: Database):
     assert database.read(lambda c: queries.ahead(c, last)) == (3, 1.5 + 5.0 + 2.0)
     assert database.read(lambda c: queries.ahead(c, moved.id)) == (0, 0.0)
     assert database.read(lambda c: queries.load(c, "ann")) == (3, 6.0)
+
+
+def test_a_job_that_comes_back_is_paid_for_once(database: Database):
+    (job_id,) = ask(database, "ann")
+    claim(database)
+    database.write_now(lambda c: store.put_back(c, job_id, 1, 50.0, 0.0, refund=False))
+    database.write_now(lambda c: store.pause(c, "ann", False))  # its place is reckoned anew
+    (second,) = ask(database, "ann")
+    ask(database, "bob", 3)
+    assert order(database, 2) == ["bob", "ann"]
+    database.write_now(lambda c: store.cancel(c, second, 0.0))
+    moved = claim(database, steady=50.0).moved
+    assert moved is not None and moved.id == job_id
+    ask(database, "ann")
+    assert order(database, 2) == ["bob", "ann"]

@@ -173,3 +173,11 @@ def test_many_writers_of_the_same_bytes(tmp_path: Path):
         thread.join()
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"]
     assert len(files) == 1 and read(tmp_path, files[0].name) is not None
+
+
+def test_what_is_put_again_is_young_again(database: Database, tmp_path: Path):
+    root = tmp_path / "artifacts"
+    sha256 = put(root, b"old", "image/png")
+    dated(root, sha256, NOW - 2 * DAY)
+    put(root, b"old", "image/png")  # its job is not committed yet
+    assert sweep(database, root, NOW) == [] and read(root, sha256) == b"old"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import select
 
 from diptych.service.jobs import queries, store, tidying
 from diptych.service.jobs.accepting import LARGE
 from diptych.service.jobs.database import Database
+from diptych.service.jobs.schema import share
 from diptych.service.jobs.store import Progress
 from tests.service.jobs.asking import ask, claim, order
 
@@ -100,3 +102,17 @@ def test_what_is_ahead(database: Database):
     assert database.read(lambda c: queries.ahead(c, last)) == (3, 1.5 + 5.0 + 2.0)
     assert database.read(lambda c: queries.ahead(c, moved.id)) == (0, 0.0)
     assert database.read(lambda c: queries.load(c, "ann")) == (3, 6.0)
+
+
+def test_a_job_that_comes_back_is_paid_for_once(database: Database):
+    (job_id,) = ask(database, "ann")
+    claim(database)
+    database.write_now(lambda c: store.put_back(c, job_id, 1, 50.0, 0.0, refund=False))
+    database.write_now(lambda c: store.pause(c, "ann", False))  # its place is reckoned anew
+    ask(database, "ann")
+    ask(database, "bob", 3)
+    assert order(database, 2) == ["bob", "ann"]
+    paid = database.read(lambda c: c.execute(select(share)).all())
+    moved = claim(database, steady=50.0).moved
+    assert moved is not None and moved.id == job_id
+    assert database.read(lambda c: c.execute(select(share)).all()) == paid

@@ -10,7 +10,7 @@ from diptych.service.jobs.accepting import Accepted, Key, Wanted, accept, new_id
 from diptych.service.jobs.database import Database
 from diptych.service.jobs.schema import artifact, event, idempotency, job, rating
 from diptych.service.jobs.store import Stored, Vanishing
-from tests.service.jobs.asking import PICTURE, SHA, STEPS, F, ask, claim, kinds, row
+from tests.service.jobs.asking import PICTURE, SHA, STEPS, F, ask, claim, kinds, order, row
 
 
 def test_a_key_stands_for_one_request(database: Database):
@@ -158,3 +158,23 @@ def test_old_jobs_go_but_starred_ones_stay(database: Database):
     database.write_now(lambda c: tidying.retire(c, 100.1, 100.0))
     left = database.read(lambda c: queries.listed(c, "ann"))
     assert {one.id for one in left} == {ids[0], ids[2]}
+
+
+def test_a_new_start_waits_for_no_clock_of_before(database: Database):
+    first, second = ask(database, number=2)
+    for one in (first, second):
+        claim(database)
+        database.write_now(lambda c, i=one: STEPS["put back"](c, i, F))
+        assert row(database, one).not_before == 50.0
+    claim(database, steady=60.0)
+    assert [one.id for one in database.write_now(lambda c: tidying.begin_again(c, 0.0))] == [first]
+    assert {row(database, one).not_before for one in (first, second)} == {0.0}
+    assert len(order(database)) == 2
+
+
+def test_jobs_of_one_request_come_all_or_none(database: Database):
+    wrong = [Wanted(kind="picture", spec={"n": n}, cost=1.0) for n in (1, {2})]  # no JSON
+    with pytest.raises(Exception, match="set"):
+        database.write_now(lambda c: accept(c, "ann", wrong, 0.0, Key("k", "b")))
+    assert database.read(queries.counts) == {}
+    assert database.read(lambda c: c.scalar(select(func.count()).select_from(idempotency))) == 0

@@ -35,6 +35,7 @@ def test_300_histories(engine: Engine):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("tenth", range(10))
 def test_10_000_histories(engine: Engine, tenth: int):
     histories(engine, range(1000 + 1000 * tenth, 2000 + 1000 * tenth))

@@ -30,6 +30,8 @@ T = TypeVar("T")
 Body = TypeVar("Body", bound=BaseModel)
 Access = Literal["open", "user", "admin"]
 
+KEYED = ("Idempotency-Key",)
+
 COOKIE = "diptych_session"
 LOCAL = Key(sha256="", prefix="", owner="local", role="admin")
 _READING = frozenset({"GET", "HEAD"})
@@ -92,8 +94,8 @@ Handler = Callable[[Ask], Awaitable[Response]]
 class Row:
     """A route. `takes`: the model of its body, `gives`: of its answer, for the document; `form`:
     it reads multipart/form-data, `large`: long JSON, both up to 20 MiB; `kinds`: further kinds of
-    content that it may answer with; `query`: the model of its query; `statuses`: those of its own
-    besides `status`."""
+    content that it may answer with; `query`: the model of its query; `headers`: those it reads;
+    `statuses`: those of its own besides `status`."""
 
     method: str
     path: str
@@ -104,6 +106,7 @@ class Row:
     query: type[BaseModel] = Nothing
     status: int = 200
     statuses: Sequence[int] = ()
+    headers: Sequence[str] = ()
     kinds: Sequence[str] = ()
     form: bool = False
     large: bool = False

@@ -67,7 +67,10 @@ def _parameters(row: Row) -> list[dict[str, Any]]:
         {"name": name, "in": "query", "required": False, "schema": schema}
         for name, schema in row.query.model_json_schema().get("properties", {}).items()
     ]
-    return path + query
+    headers = [
+        {"name": name, "in": "header", "required": False, "schema": text} for name in row.headers
+    ]
+    return path + query + headers
 
 
 def _responses(row: Row, refs: dict[type[BaseModel], Any]) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def test_figures(tmp_path: Path) -> None:
     [
         ({"host": "evil.example"}, 421, "misdirected"),
         ({"origin": "https://evil.example"}, 403, "foreign-origin"),
+        ({"accept": "text/html"}, 406, "not-acceptable"),
         ({"content-type": "text/plain"}, 415, "unsupported-media-type"),
     ],
 )

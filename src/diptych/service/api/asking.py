@@ -22,6 +22,7 @@ from diptych.service.guards import keys, multipart, signing
 from diptych.service.guards.fields import Strict, validated
 from diptych.service.guards.json_gate import parsed
 from diptych.service.guards.keys import Key
+from diptych.service.guards.media import acceptable
 from diptych.service.guards.multipart import Form
 from diptych.service.guards.problem import CONTENT_TYPE, Problem, request_id
 from diptych.service.jobs.store import Vanishing
@@ -151,6 +152,8 @@ async def _answered(state: State, row: Row, request: Request) -> Response:
             address = request.client.host if request.client else ""
             state.rates.admit(user=user, address=address)
         ask.query(row.query)
+        if offered := (*(["application/json"] if row.gives else []), *row.kinds):
+            acceptable(request.headers.get("accept", ""), offered)
         return await row.handler(ask)
     except Problem as problem:
         return refused(problem, request)

@@ -82,7 +82,8 @@ def _as(vector: Sequence[float], form: str | None) -> Any:
 ROUTES = (
     Row(
         method="POST", path="/v1/embeddings", handler=embeddings,
-        says="Vectors, by OpenAI's interface", takes=Embeddings, headers=KEYED, gives=AnyShape, large=True,
+        says="Vectors, by OpenAI's interface", takes=Embeddings,
+        headers=KEYED, gives=AnyShape, large=True,
         statuses=(404, 409, 410, 504),
     ),
 )  # fmt: skip

@@ -164,7 +164,8 @@ def _headers(ticket: Ticket) -> dict[str, str]:
 ROUTES = (
     Row(
         method="POST", path="/v1/generate", handler=generate, says="Paint a picture",
-        takes=Generate, headers=KEYED, gives=AcceptedShape, query=Dry, status=202, statuses=(200, 404, 410),
+        takes=Generate,
+        headers=KEYED, gives=AcceptedShape, query=Dry, status=202, statuses=(200, 404, 410),
     ),
     Row(
         method="POST", path="/v1/batches", handler=batches, says="Paint up to 64 pictures",

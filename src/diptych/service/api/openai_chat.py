@@ -207,7 +207,8 @@ def _usage(result: Mapping[str, Any]) -> dict[str, int]:
 ROUTES = (
     Row(
         method="POST", path="/v1/chat/completions", handler=completions,
-        says="Talk about pictures, by OpenAI's interface", takes=Chat, headers=KEYED, gives=AnyShape,
+        says="Talk about pictures, by OpenAI's interface", takes=Chat,
+        headers=KEYED, gives=AnyShape,
         kinds=(STREAM,), large=True, statuses=(404, 409, 410, 502, 504),
     ),
 )  # fmt: skip

@@ -146,7 +146,8 @@ def error(problem: Problem) -> str:
 ROUTES = (
     Row(
         method="POST", path="/v1/images/generations", handler=generations,
-        says="Paint, by OpenAI's interface", takes=Images, headers=KEYED, gives=AnyShape, kinds=(STREAM,),
+        says="Paint, by OpenAI's interface", takes=Images,
+        headers=KEYED, gives=AnyShape, kinds=(STREAM,),
         statuses=(404, 409, 410, 504),
     ),
     *(

@@ -82,6 +82,7 @@ def test_figures(tmp_path: Path) -> None:
     [
         ({"host": "evil.example"}, 421, "misdirected"),
         ({"origin": "https://evil.example"}, 403, "foreign-origin"),
+        ({"accept": "text/html"}, 406, "not-acceptable"),
         ({"content-type": "text/plain"}, 415, "unsupported-media-type"),
     ],
 )
@@ -116,6 +117,7 @@ def test_the_document_has_every_route_and_says_what_problems_are(tmp_path: Path)
             assert told["openapi"].startswith("3.1")
             generate = told["paths"]["/v1/generate"]["post"]
             assert {"202", "404", "422", "503", "507"} <= generate["responses"].keys()
+            assert "Idempotency-Key" in {p["name"] for p in generate["parameters"]}
             problem = generate["responses"]["422"]["content"]["application/problem+json"]
             assert problem["schema"]["$ref"].rpartition("/")[2] in told["components"]["schemas"]
             for path, verbs in told["paths"].items():

@@ -22,6 +22,7 @@ from diptych.service.guards import keys, multipart, signing
 from diptych.service.guards.fields import Strict, validated
 from diptych.service.guards.json_gate import parsed
 from diptych.service.guards.keys import Key
+from diptych.service.guards.media import acceptable
 from diptych.service.guards.multipart import Form
 from diptych.service.guards.problem import CONTENT_TYPE, Problem, request_id
 from diptych.service.jobs.store import Vanishing
@@ -29,6 +30,8 @@ from diptych.service.jobs.store import Vanishing
 T = TypeVar("T")
 Body = TypeVar("Body", bound=BaseModel)
 Access = Literal["open", "user", "admin"]
+
+KEYED = ("Idempotency-Key",)
 
 COOKIE = "diptych_session"
 LOCAL = Key(sha256="", prefix="", owner="local", role="admin")
@@ -92,8 +95,8 @@ Handler = Callable[[Ask], Awaitable[Response]]
 class Row:
     """A route. `takes`: the model of its body, `gives`: of its answer, for the document; `form`:
     it reads multipart/form-data, `large`: long JSON, both up to 20 MiB; `kinds`: further kinds of
-    content that it may answer with; `query`: the model of its query; `statuses`: those of its own
-    besides `status`."""
+    content that it may answer with; `query`: the model of its query; `headers`: those it reads;
+    `statuses`: those of its own besides `status`."""
 
     method: str
     path: str
@@ -104,6 +107,7 @@ class Row:
     query: type[BaseModel] = Nothing
     status: int = 200
     statuses: Sequence[int] = ()
+    headers: Sequence[str] = ()
     kinds: Sequence[str] = ()
     form: bool = False
     large: bool = False
@@ -148,6 +152,8 @@ async def _answered(state: State, row: Row, request: Request) -> Response:
             address = request.client.host if request.client else ""
             state.rates.admit(user=user, address=address)
         ask.query(row.query)
+        if offered := (*(["application/json"] if row.gives else []), *row.kinds):
+            acceptable(request.headers.get("accept", ""), offered)
         return await row.handler(ask)
     except Problem as problem:
         return refused(problem, request)

@@ -8,7 +8,7 @@ from typing import Literal
 from starlette.responses import Response
 
 from diptych.service.api.admitting import admitted_one, prompt_of
-from diptych.service.api.asking import Ask, Row, said
+from diptych.service.api.asking import KEYED, Ask, Row, said
 from diptych.service.api.models import model_of
 from diptych.service.api.shapes import CaptionShape
 from diptych.service.api.sources import given
@@ -89,6 +89,6 @@ def _question(ask: Ask, asked: Caption) -> str | None:
 ROUTES = (
     Row(
         method="POST", path="/v1/caption", handler=caption, says="Read a picture", takes=Caption,
-        gives=CaptionShape, form=True, statuses=(404, 409, 410, 502, 504),
+        headers=KEYED, gives=CaptionShape, form=True, statuses=(404, 409, 410, 502, 504),
     ),
 )  # fmt: skip

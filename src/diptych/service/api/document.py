@@ -16,7 +16,7 @@ from diptych.service.api.shapes import ProblemShape
 from diptych.service.guards.problem import CONTENT_TYPE
 
 # What every request may be answered with; those that change something also the second row.
-_ALL = (400, 401, 403, 404, 405, 421, 422, 500)
+_ALL = (400, 401, 403, 404, 405, 406, 421, 422, 500)
 _CHANGING = (408, 413, 415, 429, 503, 507)
 _PART = re.compile(r"\{([a-z0-9_]+)(?::[a-z]+)?\}")
 
@@ -67,7 +67,10 @@ def _parameters(row: Row) -> list[dict[str, Any]]:
         {"name": name, "in": "query", "required": False, "schema": schema}
         for name, schema in row.query.model_json_schema().get("properties", {}).items()
     ]
-    return path + query
+    headers = [
+        {"name": name, "in": "header", "required": False, "schema": text} for name in row.headers
+    ]
+    return path + query + headers
 
 
 def _responses(row: Row, refs: dict[type[BaseModel], Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from diptych.service.api.admitting import admitted_one, prompt_of
-from diptych.service.api.asking import Ask, Row, said
+from diptych.service.api.asking import KEYED, Ask, Row, said
 from diptych.service.api.models import model_of
 from diptych.service.api.shapes import AnyShape
 from diptych.service.api.sources import kept
@@ -82,7 +82,8 @@ def _as(vector: Sequence[float], form: str | None) -> Any:
 ROUTES = (
     Row(
         method="POST", path="/v1/embeddings", handler=embeddings,
-        says="Vectors, by OpenAI's interface", takes=Embeddings, gives=AnyShape, large=True,
+        says="Vectors, by OpenAI's interface", takes=Embeddings,
+        headers=KEYED, gives=AnyShape, large=True,
         statuses=(404, 409, 410, 504),
     ),
 )  # fmt: skip

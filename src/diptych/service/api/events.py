@@ -70,6 +70,6 @@ def said(kind: str, data: Mapping[str, Any], seq: int | None = None) -> str:
 ROUTES = (
     Row(
         method="GET", path="/v1/jobs/{job_id}/events", handler=events, says="Follow a job",
-        kinds=(STREAM,), statuses=(204, 404, 410),
+        headers=("Last-Event-ID",), kinds=(STREAM,), statuses=(204, 404, 410),
     ),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from diptych.service.api import reads
 from diptych.service.api.admitting import Ticket, admitted, admitted_one, prompt_of
-from diptych.service.api.asking import Ask, Row, said
+from diptych.service.api.asking import KEYED, Ask, Row, said
 from diptych.service.api.models import model_of
 from diptych.service.api.shapes import AcceptedShape, BatchShape
 from diptych.service.api.state import ModelInfo
@@ -164,10 +164,11 @@ def _headers(ticket: Ticket) -> dict[str, str]:
 ROUTES = (
     Row(
         method="POST", path="/v1/generate", handler=generate, says="Paint a picture",
-        takes=Generate, gives=AcceptedShape, query=Dry, status=202, statuses=(200, 404, 410),
+        takes=Generate,
+        headers=KEYED, gives=AcceptedShape, query=Dry, status=202, statuses=(200, 404, 410),
     ),
     Row(
         method="POST", path="/v1/batches", handler=batches, says="Paint up to 64 pictures",
-        takes=Batch, gives=BatchShape, status=202, statuses=(404, 410),
+        takes=Batch, headers=KEYED, gives=BatchShape, status=202, statuses=(404, 410),
     ),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from diptych.service.api.admitting import admitted_one, prompt_of
-from diptych.service.api.asking import Ask, Row, said
+from diptych.service.api.asking import KEYED, Ask, Row, said
 from diptych.service.api.events import HEADERS, STREAM
 from diptych.service.api.hub import Live
 from diptych.service.api.models import model_of
@@ -207,7 +207,8 @@ def _usage(result: Mapping[str, Any]) -> dict[str, int]:
 ROUTES = (
     Row(
         method="POST", path="/v1/chat/completions", handler=completions,
-        says="Talk about pictures, by OpenAI's interface", takes=Chat, gives=AnyShape,
+        says="Talk about pictures, by OpenAI's interface", takes=Chat,
+        headers=KEYED, gives=AnyShape,
         kinds=(STREAM,), large=True, statuses=(404, 409, 410, 502, 504),
     ),
 )  # fmt: skip

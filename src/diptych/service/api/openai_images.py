@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from diptych.service.api import reads
 from diptych.service.api.admitting import admitted
 from diptych.service.api.answers import picture_url
-from diptych.service.api.asking import Ask, Row, said
+from diptych.service.api.asking import KEYED, Ask, Row, said
 from diptych.service.api.events import HEADERS, STREAM
 from diptych.service.api.generate import Generate, painting
 from diptych.service.api.hub import Live
@@ -146,7 +146,8 @@ def error(problem: Problem) -> str:
 ROUTES = (
     Row(
         method="POST", path="/v1/images/generations", handler=generations,
-        says="Paint, by OpenAI's interface", takes=Images, gives=AnyShape, kinds=(STREAM,),
+        says="Paint, by OpenAI's interface", takes=Images,
+        headers=KEYED, gives=AnyShape, kinds=(STREAM,),
         statuses=(404, 409, 410, 504),
     ),
     *(

@@ -109,10 +109,17 @@ def test_a_job_that_comes_back_is_paid_for_once(database: Database):
     claim(database)
     database.write_now(lambda c: store.put_back(c, job_id, 1, 50.0, 0.0, refund=False))
     database.write_now(lambda c: store.pause(c, "ann", False))  # its place is reckoned anew
-    ask(database, "ann")
-    ask(database, "bob", 3)
-    assert order(database, 2) == ["bob", "ann"]
     paid = database.read(lambda c: c.execute(select(share)).all())
     moved = claim(database, steady=50.0).moved
     assert moved is not None and moved.id == job_id
     assert database.read(lambda c: c.execute(select(share)).all()) == paid
+
+
+def test_a_job_that_waits_to_come_back_is_not_charged_to_the_next(database: Database):
+    (job_id,) = ask(database, "ann")
+    claim(database)
+    database.write_now(lambda c: store.put_back(c, job_id, 1, 50.0, 0.0, refund=False))
+    database.write_now(lambda c: store.pause(c, "ann", False))
+    ask(database, "ann")
+    ask(database, "bob", 3)
+    assert order(database, 2) == ["bob", "ann"]

@@ -13,9 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from diptych.service.jobs import fairness, machine
-from diptych.service.jobs.facts import get_fact as get_fact
-from diptych.service.jobs.facts import known_owner
-from diptych.service.jobs.facts import put_fact as put_fact
+from diptych.service.jobs.facts import get_fact, known_owner, put_fact  # noqa: F401
 from diptych.service.jobs.machine import Change, Job
 from diptych.service.jobs.queries import ORDER, WAITS
 from diptych.service.jobs.schema import QUEUED, RUNNING, artifact, event, job, job_artifact, owner
@@ -85,8 +83,7 @@ def _written(
     if now.terminal:
         cargo["ended"] = wall
     said_now = {f"now_{name}": getattr(now, name) for name in _DECIDES}
-    statement = _SET.values(**cargo) if cargo else _SET
-    connection.execute(statement, {"job_id": job_id, **said_now})
+    connection.execute(_SET.values(**cargo) if cargo else _SET, {"job_id": job_id, **said_now})
     if not change.event:
         return Moved(job_id, row["owner"], now)
     said = dict(data or {})

@@ -18,10 +18,12 @@ import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 
 from diptych.cli.main import parse
+from diptych.service.api.app import rows
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -58,6 +60,11 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):", text, re.M))
 
 
+def routes() -> list[str]:
+    """The server's paths, as patterns."""
+    return [re.sub(r"{[^}]*}", "[^/]+", row.path) for row in rows()]
+
+
 def check_line(line: str) -> None:
     """Raises for a line of a shell that is not true of this repository."""
     words = shlex.split(line, comments=True)
@@ -68,6 +75,9 @@ def check_line(line: str) -> None:
     elif words[0] == "make":
         asked = [word for word in words[1:] if "=" not in word]
         assert set(asked) <= targets(), f"the Makefile has no {set(asked) - targets()}"
+    elif words[0] == "curl":
+        path = urlsplit(words[1]).path
+        assert any(re.fullmatch(pattern, path) for pattern in routes()), f"curl asks for no route: {path}"
     else:
         raise AssertionError(f"{words[0]!r} is not among what a shown block may hold")
 

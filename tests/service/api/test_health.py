@@ -55,7 +55,7 @@ def test_a_fault_of_ours_says_nothing(tmp_path: Path) -> None:
         async with house(tmp_path) as at:
 
             def broken(spec: object) -> float:
-                raise RuntimeError("/home/secret/file.py")
+                raise RuntimeError("/srv/secret/file.py")
 
             at.worker.price = broken  # type: ignore[method-assign]
             answer = await at.client.post("/v1/generate", json={"prompt": "a cube"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from diptych.engine.engine import Engine
@@ -187,6 +187,7 @@ class Worker:
         stored = [[sha, made.media, size, "picture"]] if made.file else []
         said = {"id": run.id, "fence": run.fence, "result": made.result, "stored": stored}
         while self.line.call("complete", **said) == "again":  # the sweeper was at the same file
+            sleep(1.0)
             artifacts.put(self.room.data / "artifacts", made.file, made.media)
 
     def _forget(self, run: Run) -> None:

@@ -77,7 +77,9 @@ def check_line(line: str) -> None:
         assert set(asked) <= targets(), f"the Makefile has no {set(asked) - targets()}"
     elif words[0] == "curl":
         path = urlsplit(words[1]).path
-        assert any(re.fullmatch(pattern, path) for pattern in routes()), f"curl asks for no route: {path}"
+        assert any(re.fullmatch(pattern, path) for pattern in routes()), (
+            f"curl asks for no route: {path}"
+        )
     else:
         raise AssertionError(f"{words[0]!r} is not among what a shown block may hold")
 

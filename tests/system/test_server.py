@@ -25,13 +25,13 @@ def alone(asked: dict) -> bytes:
     return png_bytes(picture, picture.info["recipe"])  # pyright: ignore
 
 
-def refused(*arguments: str) -> str:
+def refused(*arguments: str, code: int = 2) -> str:
     """What a server says that does not start."""
     second = subprocess.run(
         [sys.executable, "-m", "diptych", "serve", *arguments],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert second.returncode == 2 and "Traceback" not in second.stderr
+    assert second.returncode == code and "Traceback" not in second.stderr
     return second.stderr
 
 
@@ -89,3 +89,11 @@ def test_others_are_not_served_without_a_key(tmp_path: Path):
         assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower()
         assert httpx.get(f"{address}/v1/jobs", cookies=answer.cookies).status_code == 200
         assert made.stdout.strip() not in (tmp_path / "jobs.db").read_bytes().decode("latin1")
+
+
+def test_folders_that_cannot_be_are_said_in_two_lines(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    assert "folder" in refused("--data", str(tmp_path / "file"), code=5)
+    (tmp_path / "jobs.db").write_text("this is a text and no database at all")
+    assert "no database" in refused("--data", str(tmp_path), code=4)
+    assert (tmp_path / "jobs.db").read_text().startswith("this is a text")

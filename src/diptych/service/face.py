@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -58,6 +59,8 @@ class Face:
 
     def lacks(self, name: str, why: str) -> None:
         """A model of the registry could not be loaded."""
+        if name not in self.missing:
+            print(f"{name} is not served. {why}", file=sys.stderr, flush=True)
         self.missing[name] = why
 
 

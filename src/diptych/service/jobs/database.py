@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 
-from diptych.foundation.errors import InvalidValue, NotWritten
+from diptych.foundation.errors import InvalidValue, NotWritten, Unreadable
 from diptych.foundation.lock import held
 from diptych.service.jobs.migrations import upgrade
 from diptych.service.jobs.schema import metadata
@@ -63,7 +63,7 @@ class Database:
         """
         sqlite_notice()
         with ExitStack() as stack:
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
             stack.enter_context(
                 held(
                     folder / "server.lock",
@@ -74,7 +74,7 @@ class Database:
             file = folder / "jobs.db"
             writer = _sqlite(str(file), _WRITER)
             stack.callback(writer.dispose)
-            _in_transaction(writer, upgrade)
+            _upgraded(writer, file)
             reader = _sqlite(f"{file.resolve().as_uri()}?mode=ro", _READER)
             stack.callback(reader.dispose)
             return cls(writer, reader, stack.pop_all())
@@ -188,6 +188,28 @@ class Database:
             return self._together(connection, [order])[0], None
         except BaseException as error:
             return None, _said(error)
+
+
+def _upgraded(writer: Engine, file: Path) -> None:
+    """Bring the tables to today's form. Raises Unreadable for a file that is no database."""
+    try:
+        _in_transaction(writer, upgrade)
+    except DatabaseError as error:
+        if isinstance(error, OperationalError):
+            raise
+        raise Unreadable(
+            f"{str(file)!r} is no database of jobs.", do="Put a backup in its place, or move it."
+        ) from error
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotWritten(
+            f"Cannot make the folder {str(folder)!r}: {error.strerror or error}.",
+            do="Choose another place for the data.",
+        ) from error
 
 
 def sqlite_notice() -> str:

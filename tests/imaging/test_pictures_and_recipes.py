@@ -82,3 +82,10 @@ def test_a_sheet_shows_every_picture():
     page = np.asarray(sheet(pictures, ["words"] * 5, [True, False, True, None, None], columns=2))
     for i in range(5):
         assert (page == 20 * i).all(-1).sum() >= 128 * 128
+
+
+def test_gray_of_16_bits_is_read_by_its_upper_byte(tmp_path: Path):
+    wide = np.linspace(0, 65_535, 64 * 4).astype(np.uint16).reshape(4, 64)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    read = np.asarray(read_picture(tmp_path / "wide.png"))
+    assert np.array_equal(read, np.repeat((wide >> 8).astype(np.uint8)[:, :, None], 3, axis=2))

@@ -115,6 +115,11 @@ def test_a_job_is_canceled_from_the_queue_and_a_deletion_undone(browser: Browser
     page.fill("#steps", "200")
     page.fill("#prompt", "a black moon")
     page.click("button.main")
+    page.click(".queue >> text=Pause")
+    page.wait_for_selector(".queue >> text=Go on")
+    assert page.request.get(f"{base}/v1/queue").json()["paused"] is True
+    page.click(".queue >> text=Go on")
+    page.wait_for_selector(".queue >> text=Pause")
     page.click(".queue [aria-label=Cancel]")
     page.wait_for_selector(".queue", state="detached")
     page.fill("#steps", "4")

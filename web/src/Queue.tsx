@@ -1,3 +1,4 @@
+import { useEffect, useState } from "react";
 import * as api from "./api";
 import { seconds } from "./state";
 
@@ -9,13 +10,29 @@ interface Props {
 
 /** What is under way and what waits, oldest first; it is the server's, so it survives everything. */
 export function Queue({ jobs, onChanged, onShow }: Props) {
-  if (jobs.length === 0) return null;
+  const [paused, setPaused] = useState(false);
+  const some = jobs.length > 0;
+  useEffect(() => {
+    if (some) void api.paused().then(setPaused, () => undefined);
+  }, [some]);
+  if (!some) return null;
   const order = [...jobs].reverse();
   const waiting = order.filter((job) => job.status === "queued");
   const does = (work: Promise<unknown>) => void work.catch(() => undefined).then(onChanged);
   return (
     <section className="queue" aria-label="Queue">
-      <h2>Queue</h2>
+      <div className="head">
+        <h2>Queue</h2>
+        <button
+          aria-pressed={paused}
+          onClick={() => {
+            setPaused(!paused);
+            does(api.pause(!paused));
+          }}
+        >
+          {paused ? "Go on" : "Pause"}
+        </button>
+      </div>
       <ol>
         {order.map((job) => {
           const place = waiting.indexOf(job);

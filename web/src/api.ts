@@ -128,6 +128,11 @@ export const act = (id: string, verb: "cancel" | "hold" | "release" | "undo") =>
 
 export const move = (id: string, to: number) => post<unknown>(`/v1/jobs/${id}/move`, { index: to });
 
+export const paused = () => call<{ paused: boolean }>("/v1/queue").then((said) => said.paused);
+
+export const pause = (stop: boolean) =>
+  post<unknown>(`/v1/queue/${stop ? "pause" : "resume"}`, {});
+
 export const star = (id: string, starred: boolean) =>
   post<unknown>(`/v1/jobs/${id}/star`, { starred }, {}, "PUT");
 

@@ -15,6 +15,7 @@ from diptych.foundation.errors import NotFound, Unreadable
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MOST_PIXELS = 50_000_000
+WIDE_GRAY = ("I;16", "I;16B", "I;16L", "I")
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
 Before = Callable[[Image.Image], None]
@@ -68,6 +69,9 @@ def upright_rgb(picture: Image.Image) -> Image.Image:
     if plain and picture.getexif().get(ORIENTATION, 1) == 1:
         return picture  # 12 million pixels are not copied for nothing
     turned = ImageOps.exif_transpose(picture)
+    if turned.mode in WIDE_GRAY:
+        # By its upper byte, as 16-bit color is read; Pillow alone would make most of it white.
+        turned = turned.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if "A" in turned.getbands() or "transparency" in turned.info:
         layer = turned.convert("RGBA")
         turned = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)

@@ -72,19 +72,12 @@ def _decoded(content: bytes) -> tuple[dict[str, Any], bytes]:
         if picture.width * picture.height > MOST_PIXELS:
             return {"error": "pixels"}, b""
         recipe = picture.info.get("diptych") if picture.format == "PNG" else None
-        rgb = upright_rgb(_eight_bits(picture))
+        rgb = upright_rgb(picture)
     said: dict[str, Any] = {"width": rgb.width, "height": rgb.height}
     said["warnings"] = ["Only the first frame of the animation is used."] if animated else []
     if isinstance(recipe, str) and len(recipe) <= _LONGEST_RECIPE and is_text(recipe):
         said["recipe"] = recipe
     return said, rgb.tobytes()
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """16-bit gray by its upper byte, as Pillow reads 16-bit color."""
-    if picture.mode.startswith("I"):
-        return picture.convert("I").point(lambda v: v * (1 / 256)).convert("L")
-    return picture
 
 
 def _warm() -> None:

@@ -134,3 +134,45 @@ def test_files_of_other_requests_are_refused(scenes: Painting, diffusion: Painti
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(Unreadable, match="no picture"):
         read_state(path, scenes, scene_requests(1)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(10))
+def test_twenty_mixes_with_joins_cancels_and_restarts(
+    scenes: Painting, diffusion: Painting, tmp_path: Path, part: int
+):
+    """Whatever the company, and after the end of the engine: the bits of each request alone."""
+    networks = {"scenes": scenes, "diffusion": diffusion}
+    for mix in range(20 * part, 20 * part + 20):
+        draw = random.Random(mix)
+        asked = [("scenes", one) for one in scene_requests(3, seed=mix)]
+        asked += [("diffusion", one) for one in diffusion_requests(3, seed=mix)]
+        draw.shuffle(asked)
+        engine, jobs = _engine(networks), []
+        for name, one in asked:
+            jobs.append([name, one, engine.paint(name, one)])
+            for _ in range(draw.randrange(3)):
+                engine.step()
+        given_up = draw.choice(jobs)
+        given_up[2].cancel()
+        # The engine dies: what was written down goes on in another, the rest begins again.
+        again = _engine(networks)
+        for k, (name, one, job) in enumerate(jobs):
+            if job.done:
+                continue
+            state = None
+            if job.state is not None and draw.random() < 0.7:
+                path = write_state(tmp_path / f"{mix}.{k}.safetensors", job.state)
+                state = read_state(path, networks[name], one)
+            jobs[k][2] = again.paint(name, one, state=state)
+        again.run()
+        for name, one, job in jobs:
+            if not job.cancelled:
+                assert np.array_equal(job.result(), paint(networks[name], one)), (mix, name)
+
+
+def _engine(networks: dict[str, Painting]) -> Engine:
+    engine = Engine(most=4)
+    for name, one in networks.items():
+        engine.add_painter(name, one)
+    return engine

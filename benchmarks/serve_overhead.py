@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-CLIENTS, ROUNDS, SENT = (1, 16, 64), 3, {1: 100, 16: 320, 64: 640}
+CLIENTS, ROUNDS, SENT = (1, 16, 64), 3, {1: 300, 16: 1200, 64: 1600}
 MOST_RATIO, FEWEST_A_COMMIT, MOST_ERROR = 2.5, 8.0, 0.25
 BODY = json.dumps({"prompt": "a red cube", "num_inference_steps": 4}).encode()
 _LITSERVE = """

@@ -116,8 +116,8 @@ def _check_room(state: State, connection: Connection, name: str, cost: float, ro
     if not room:
         raise Problem("disk-full", detail="Delete pictures, or ask the operator for room.")
     settings = state.settings
-    for owner, most in ((name, settings.most_cost_each), ("", settings.most_cost)):
-        waits = reads.load(connection, owner)
+    mosts = (settings.most_cost_each, settings.most_cost)
+    for waits, most in zip(reads.loads(connection, name), mosts, strict=True):
         # A job alone is always let in, however long it takes.
         if waits and waits + cost > most:
             eta = max(1, math.ceil(waits + cost - most))

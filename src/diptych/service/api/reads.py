@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, exists, func, not_, or_, select
+from sqlalchemy import Connection, Row, and_, case, exists, func, not_, or_, select
 
 from diptych.service.guards.keys import Key
 from diptych.service.jobs.schema import (
@@ -139,6 +139,14 @@ def load(connection: Connection, name: str = "") -> float:
     busy = job.c.status.in_(["queued", "running"])
     asked = select(func.coalesce(func.sum(job.c.cost), 0.0)).where(busy)
     return float(connection.scalar(asked.where(job.c.owner == name) if name else asked) or 0.0)
+
+
+def loads(connection: Connection, name: str) -> tuple[float, float]:
+    """`load` of one owner and of all, in one pass over the queue."""
+    mine = func.sum(case((job.c.owner == name, job.c.cost), else_=0.0))
+    asked = select(func.coalesce(mine, 0.0), func.coalesce(func.sum(job.c.cost), 0.0))
+    own, every = connection.execute(asked.where(job.c.status.in_(["queued", "running"]))).one()
+    return float(own), float(every)
 
 
 def counts(connection: Connection) -> dict[str, int]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
 from diptych.models.autoencoder_tiny import AutoencoderTiny, AutoencoderTinyConfig
+from diptych.models.captioners.table import CAPTIONERS
 from diptych.models.clip import CLIP, CLIPConfig
 from diptych.models.clip_text import CLIPText, CLIPTextConfig
 from diptych.models.clip_vision import CLIPVision, CLIPVisionConfig
@@ -340,4 +341,5 @@ MODELS: dict[str, ModelEntry] = {
     "vlm": ModelEntry(
         VLMConfig, VLM, _vlm, (r"vision\.encoder\.layers\.2\..*", r"vision\.post_layernorm\..*")
     ),
+    **{name: ModelEntry(*row) for name, row in CAPTIONERS.items()},
 }

@@ -71,6 +71,46 @@ RECIPES: dict[str, RecipeEntry] = {
         "MoonsFlow",
         "points on two moons, by rectified flow; 20 seconds on one core",
     ),
+    "captioner-eyes": RecipeEntry(
+        "diptych.recipes.captioners.eyes",
+        "CaptionerEyes",
+        "a detector for scenes, whose features all captioners see",
+    ),
+    "captioner-words": RecipeEntry(
+        "diptych.recipes.captioners.words",
+        "CaptionerWords",
+        "a small language model of captions, which some captioners begin with",
+    ),
+    "captioner-show-and-tell": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "ShowAndTellRecipe",
+        "the picture as an LSTM's first word",
+    ),
+    "captioner-show-attend-tell": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "ShowAttendTellRecipe",
+        "an LSTM that looks anew before each word",
+    ),
+    "captioner-bottom-up-top-down": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "BottomUpTopDownRecipe",
+        "attention over the boxes of a detector",
+    ),
+    "captioner-vit-gpt2": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "ViTGPT2Recipe",
+        "a language model that looks at a transformer's patches",
+    ),
+    "captioner-clip-cap": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "ClipCapRecipe",
+        "one CLIP vector as ten words never spoken",
+    ),
+    "captioner-flamingo": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "FlamingoRecipe",
+        "a frozen language model that sees through gates",
+    ),
 }
 
 

@@ -111,6 +111,11 @@ RECIPES: dict[str, RecipeEntry] = {
         "FlamingoRecipe",
         "a frozen language model that sees through gates",
     ),
+    "captioner-self-critical": RecipeEntry(
+        "diptych.recipes.captioners.self_critical",
+        "SelfCriticalRecipe",
+        "the captioner of boxes goes on, rewarded by CIDEr-D",
+    ),
 }
 
 

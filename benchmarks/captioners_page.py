@@ -50,11 +50,9 @@ def page(scores: dict[str, Any]) -> str:
     rows = [heads, tuple("---" for _ in heads), *(_row(scores, name) for name in names)]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     steps = scores[names[0]]["blind"]["steps"]
-    parts = (
-        OPENING.read_text().format(count=len(names), blind=steps), "\n", table, _shared(scores), _attention(scores),
-        _critical(scores), _flamingo(scores),
-    )  # fmt: skip
-    return "".join(parts)
+    opening = OPENING.read_text().format(count=len(names), blind=steps)
+    parts = (_shared(scores), _attention(scores), _critical(scores), _flamingo(scores))
+    return f"{opening}\n{table}{''.join(parts)}"
 
 
 def _row(scores: dict[str, Any], name: str) -> tuple[str, ...]:

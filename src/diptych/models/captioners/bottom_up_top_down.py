@@ -25,8 +25,8 @@ class BottomUpTopDownConfig:
 
     vocabulary: int = 128
     region_width: int = 96
-    width: int = 192
-    attention_width: int = 128
+    width: int = 128
+    attention_width: int = 64
 
     @classmethod
     def tiny(cls, **changes: Any) -> BottomUpTopDownConfig:

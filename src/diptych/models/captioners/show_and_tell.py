@@ -22,28 +22,30 @@ class ShowAndTellConfig:
     """`width` of words and state: 512 in the paper."""
 
     vocabulary: int = 128
-    grid_width: int = 96
-    width: int = 256
+    picture_width: int = 96
+    width: int = 192
 
     @classmethod
     def tiny(cls, **changes: Any) -> ShowAndTellConfig:
-        return replace(cls(vocabulary=20, grid_width=6, width=12), **changes)
+        return replace(cls(vocabulary=20, picture_width=6, width=12), **changes)
 
 
 class ShowAndTell(Recurrent):
-    """sees grid [B, N, C], of which it keeps the mean."""
+    """sees pooled [B, C], the mean of a grid of features."""
+
+    sees = ("pooled",)
 
     def __init__(self, config: ShowAndTellConfig):
         super().__init__()
         self.config = config
-        self.picture_in = nn.Linear(config.grid_width, config.width)
+        self.picture_in = nn.Linear(config.picture_width, config.width)
         self.token_embedding = nn.Embedding(config.vocabulary, config.width)
         self.cell = nn.LSTMCell(config.width, config.width)
         self.head = nn.Linear(config.width, config.vocabulary)
 
-    def look(self, grid: Tensor) -> State:
-        """grid [B, N, C] -> state and cell of the LSTM [B, D]"""
-        return self.cell(self.picture_in(grid.mean(1)))
+    def look(self, pooled: Tensor) -> State:
+        """pooled [B, C] -> state and cell of the LSTM [B, D]"""
+        return self.cell(self.picture_in(pooled))
 
     def step(self, memory: State, tokens: Tensor) -> tuple[Tensor, State]:
         """state, tokens so far [B, N] -> logits of the next [B, V], next state"""

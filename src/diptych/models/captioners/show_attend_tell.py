@@ -26,8 +26,8 @@ class ShowAttendTellConfig:
 
     vocabulary: int = 128
     grid_width: int = 96
-    width: int = 256
-    attention_width: int = 128
+    width: int = 160
+    attention_width: int = 64
 
     @classmethod
     def tiny(cls, **changes: Any) -> ShowAttendTellConfig:

@@ -63,7 +63,7 @@ CAPTIONERS: dict[str, Row] = {
     "flamingo": (FlamingoConfig, Flamingo, _turns),
     "region-detector": (RegionDetectorConfig, RegionDetector, _image),
     "resnet": (ResNetConfig, ResNet, _image),
-    "show-and-tell": (ShowAndTellConfig, ShowAndTell, _of("grid", "grid_width", 9)),
+    "show-and-tell": (ShowAndTellConfig, ShowAndTell, _of("pooled", "picture_width")),
     "show-attend-tell": (ShowAttendTellConfig, ShowAttendTell, _of("grid", "grid_width", 9)),
     "vit-gpt2": (ViTGPT2Config, ViTGPT2, _of("patches", "patch_width", 9)),
     "word-decoder": (WordDecoderConfig, WordDecoder, _words),

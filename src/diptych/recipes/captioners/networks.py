@@ -32,7 +32,7 @@ class ShowAndTellRecipe(CaptionerRecipe):
 
     network = ShowAndTell
     model: ShowAndTellConfig = ShowAndTellConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(2500, 3e-3)
+    training: Settings = settings(3500, 3e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class ViTGPT2Recipe(CaptionerRecipe):
 
     network = ViTGPT2
     model: ViTGPT2Config = ViTGPT2Config(words=WORDS)
-    training: Settings = settings(2000, 2e-3)
+    training: Settings = settings(1500, 2e-3)
 
     def begin(self, network: nn.Module) -> None:
         speak_first(self, network, frozen=False)
@@ -72,7 +72,7 @@ class ClipCapRecipe(CaptionerRecipe):
 
     network = ClipCap
     model: ClipCapConfig = ClipCapConfig(words=WORDS)
-    training: Settings = settings(2000, 2e-3)
+    training: Settings = settings(1500, 2e-3)
 
     def begin(self, network: nn.Module) -> None:
         speak_first(self, network, frozen=False)
@@ -86,7 +86,7 @@ class FlamingoRecipe(CaptionerRecipe):
     each = TURNS
     batch: int = 24
     model: FlamingoConfig = FlamingoConfig(words=WORDS)
-    training: Settings = settings(2000, 2e-3)
+    training: Settings = settings(1500, 2e-3)
 
     def begin(self, network: nn.Module) -> None:
         speak_first(self, network, frozen=True)

@@ -40,3 +40,13 @@ def next_words(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
     losses = cross_entropy(logits.float().mT, tokens[:, 1:], reduction="none")
     counted = mask[:, 1:]
     return (losses * counted).sum() / counted.sum()
+
+
+def prefix_loss(model: Any, batch: dict[str, Any], generator: torch.Generator) -> Loss:
+    """Of the words behind a prefix of drawn length, 0 to half of the batch's longest caption, which
+    is read with the picture (SimVLM, Wang et al., 2022, equation 3)."""
+    tokens, mask = batch["tokens"], batch["mask"]
+    half = tokens.shape[1] // 2
+    prefix = int(torch.randint(half + 1, (), generator=generator))
+    logits = model.after(model.look(**batch["seen"]), tokens[:, :-1], prefix)
+    return Loss(next_words(logits, tokens[:, prefix:], mask[:, prefix:]))

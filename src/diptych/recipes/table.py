@@ -116,6 +116,16 @@ RECIPES: dict[str, RecipeEntry] = {
         "SelfCriticalRecipe",
         "the captioner of boxes goes on, rewarded by CIDEr-D",
     ),
+    "captioner-sim-vlm": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "SimVLMRecipe",
+        "picture and prefix read, the rest said: one loss",
+    ),
+    "captioner-ofa": RecipeEntry(
+        "diptych.recipes.captioners.pointing",
+        "OFARecipe",
+        "captions and boxes as one sequence to another",
+    ),
 }
 
 

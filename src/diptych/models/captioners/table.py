@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from diptych.models.captioners.bottom_up_top_down import BottomUpTopDown, BottomUpTopDownConfig
 from diptych.models.captioners.clip_cap import ClipCap, ClipCapConfig
 from diptych.models.captioners.flamingo import Flamingo, FlamingoConfig
+from diptych.models.captioners.ofa import OFA, OFAConfig
 from diptych.models.captioners.show_and_tell import ShowAndTell, ShowAndTellConfig
 from diptych.models.captioners.show_attend_tell import ShowAttendTell, ShowAttendTellConfig
+from diptych.models.captioners.sim_vlm import SimVLM, SimVLMConfig
 from diptych.models.captioners.vit_gpt2 import ViTGPT2, ViTGPT2Config
 from diptych.models.captioners.word_decoder import WordDecoder, WordDecoderConfig
 from diptych.models.region_detector import RegionDetector, RegionDetectorConfig
@@ -61,10 +63,12 @@ CAPTIONERS: dict[str, Row] = {
     ),
     "clip-cap": (ClipCapConfig, ClipCap, _of("clip", "clip_width")),
     "flamingo": (FlamingoConfig, Flamingo, _turns),
+    "ofa": (OFAConfig, OFA, _of("grid", "grid_width", 9)),
     "region-detector": (RegionDetectorConfig, RegionDetector, _image),
     "resnet": (ResNetConfig, ResNet, _image),
     "show-and-tell": (ShowAndTellConfig, ShowAndTell, _of("pooled", "picture_width")),
     "show-attend-tell": (ShowAttendTellConfig, ShowAttendTell, _of("grid", "grid_width", 9)),
+    "sim-vlm": (SimVLMConfig, SimVLM, _of("grid", "grid_width", 9)),
     "vit-gpt2": (ViTGPT2Config, ViTGPT2, _of("patches", "patch_width", 9)),
     "word-decoder": (WordDecoderConfig, WordDecoder, _words),
 }  # fmt: skip

@@ -13,8 +13,9 @@ from diptych.models.captioners.clip_cap import ClipCap, ClipCapConfig
 from diptych.models.captioners.flamingo import Flamingo, FlamingoConfig
 from diptych.models.captioners.show_and_tell import ShowAndTell, ShowAndTellConfig
 from diptych.models.captioners.show_attend_tell import ShowAttendTell, ShowAttendTellConfig
+from diptych.models.captioners.sim_vlm import SimVLM, SimVLMConfig
 from diptych.models.captioners.vit_gpt2 import ViTGPT2, ViTGPT2Config
-from diptych.objectives.captioning import attentive_loss
+from diptych.objectives.captioning import attentive_loss, prefix_loss
 from diptych.recipes.captioners.recipe import (
     VOCABULARY,
     WORDS,
@@ -90,3 +91,13 @@ class FlamingoRecipe(CaptionerRecipe):
 
     def begin(self, network: nn.Module) -> None:
         speak_first(self, network, frozen=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimVLMRecipe(CaptionerRecipe):
+    """SimVLM (Wang et al., 2022): a picture and a drawn prefix are read, the rest is said."""
+
+    network = SimVLM
+    objective = staticmethod(prefix_loss)
+    model: SimVLMConfig = SimVLMConfig(vocabulary=VOCABULARY)
+    training: Settings = settings(1500, 2e-3)

@@ -26,6 +26,7 @@ from diptych.recipes.stages import stage
 from diptych.training.plan import Plan, Settings
 
 Objective = Callable[[Any, Any, torch.Generator], Loss]
+More = Callable[[Any, int, list[int]], dict[str, Any]]
 VOCABULARY = len(scenes_tokenizer())
 WORDS = WordDecoderConfig(vocabulary=VOCABULARY)
 
@@ -51,12 +52,14 @@ class CaptionerRecipe:
     with it. `blind`: every picture is the same one, what is learned is how people speak. `each`:
     pictures and captions in turns in a row.
 
-    `network` builds from `model`; `objective` is how it learns.
+    `network` builds from `model`; `objective` is how it learns; `more` adds to a batch what else it
+    wants of these scenes.
     """
 
     network: ClassVar[Callable[[Any], nn.Module]]
     objective: ClassVar[Objective] = staticmethod(caption_loss)
     each: ClassVar[int] = 1
+    more: ClassVar[More] = staticmethod(lambda recipe, index, numbers: {})
 
     eyes: str = "runs/captioner-eyes"
     words: str = "runs/captioner-words"
@@ -104,7 +107,8 @@ def seen_and_said(recipe: CaptionerRecipe, index: int) -> dict[str, Any]:
     seen = seen_of(Path(recipe.eyes) / "seen", "train").rows(kinds, shown)
     if recipe.each > 1:
         seen = {kind: rows.unflatten(0, (-1, recipe.each)) for kind, rows in seen.items()}
-    return {**batch, "numbers": numbers, "seen": seen}
+    more = type(recipe).more(recipe, index, numbers)
+    return {**batch, "numbers": numbers, "seen": seen, **more}
 
 
 def _probe(

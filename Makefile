@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 # The set-up is done again when what it installs changes, and only then.
 READY := $(VENV)/ready-$(shell { cat pyproject.toml Makefile; echo '$(TORCH) $(TORCH_INDEX)'; } | sha256sum | cut -c1-16)
 
-.PHONY: help setup demo test test-all check bench docs serve-docs clean
+.PHONY: help setup demo test test-all check bench captioners docs serve-docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,10 +53,16 @@ bench: $(READY)  ## one benchmark: make bench NAME=...
 	@test -n '$(NAME)' || { echo 'Which one? make bench NAME=...'; ls benchmarks/*.py 2>/dev/null | xargs -r -n1 basename -s .py | sed 's/^/  /'; exit 1; }
 	$(BIN)/python -m benchmarks.$(NAME)
 
+captioners: $(READY)  ## the captioners of their time, trained; goes on where it was stopped
+	$(BIN)/python -m benchmarks.captioners
+
 docs: $(READY)  ## the documentation, into site/
 	$(BIN)/zensical build --clean --strict
 
-serve-docs: $(READY)  ## the documentation, in a browser, rebuilt on each change
+serve-captioners: $(READY)  ## the captioners of their time, trained; goes on where it was stopped
+	$(BIN)/python -m benchmarks.captioners
+
+docs: $(READY)  ## the documentation, in a browser, rebuilt on each change
 	$(BIN)/zensical serve
 
 clean:  ## remove what was built; .venv stays

@@ -27,6 +27,7 @@ from diptych.cli.console import drawing
 from diptych.foundation.config import to_json, with_changes
 from diptych.foundation.files import write_whole
 from diptych.recipes.captioners.looking import attention_on_things
+from diptych.recipes.captioners.pointing import box_overlap
 from diptych.recipes.captioners.scores import Said, scored
 from diptych.recipes.captioners.shots import shot_scores
 from diptych.recipes.table import recipe_class
@@ -51,16 +52,25 @@ def gated(network: Any, eyes: Path, said: Said) -> dict[str, Any]:
     return {"gates": network.gates, "shots": shot_scores(network, eyes)}
 
 
+def pointed(network: Any, eyes: Path, said: Said) -> dict[str, Any]:
+    """Boxes of what is named, with its picture and with always the same."""
+    return {
+        "boxes": box_overlap(network, eyes),
+        "boxes_of_one_picture": box_overlap(network, eyes, blind=True),
+    }
+
+
 # What is measured of some beside the scores of all.
 MEASURES: dict[str, Measure] = {
     "show-attend-tell": looked,
     "bottom-up-top-down": looked,
     "self-critical": looked,
     "flamingo": gated,
+    "ofa": pointed,
 }
 NAMES = (
     "show-and-tell", "show-attend-tell", "bottom-up-top-down", "self-critical", "vit-gpt2",
-    "clip-cap", "flamingo",
+    "clip-cap", "flamingo", "sim-vlm", "ofa",
 )  # fmt: skip
 
 

@@ -85,7 +85,8 @@ def attention_on_things(network: Any, eyes: Path, said: Said) -> dict[str, float
             )
             mass.append(float((alphas[word - 1] * own).sum()))
             area.append(float(own.mean()))
-    return {"mass": sum(mass) / len(mass), "area": sum(area) / len(area), "named": float(len(mass))}
+    count = max(1, len(mass))
+    return {"mass": sum(mass) / count, "area": sum(area) / count, "named": float(len(mass))}
 
 
 @torch.no_grad()

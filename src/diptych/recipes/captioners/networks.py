@@ -33,7 +33,7 @@ class ShowAndTellRecipe(CaptionerRecipe):
 
     network = ShowAndTell
     model: ShowAndTellConfig = ShowAndTellConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(3500, 3e-3)
+    training: Settings = settings(3000, 3e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class ShowAttendTellRecipe(CaptionerRecipe):
     network = ShowAttendTell
     objective = staticmethod(partial(attentive_loss, weight=0.1))
     model: ShowAttendTellConfig = ShowAttendTellConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(2500, 3e-3)
+    training: Settings = settings(2000, 3e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class BottomUpTopDownRecipe(CaptionerRecipe):
 
     network = BottomUpTopDown
     model: BottomUpTopDownConfig = BottomUpTopDownConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(2500, 3e-3)
+    training: Settings = settings(2000, 3e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class ViTGPT2Recipe(CaptionerRecipe):
 
     network = ViTGPT2
     model: ViTGPT2Config = ViTGPT2Config(words=WORDS)
-    training: Settings = settings(1500, 2e-3)
+    training: Settings = settings(1200, 2e-3)
 
     def begin(self, network: nn.Module) -> None:
         speak_first(self, network, frozen=False)
@@ -73,7 +73,7 @@ class ClipCapRecipe(CaptionerRecipe):
 
     network = ClipCap
     model: ClipCapConfig = ClipCapConfig(words=WORDS)
-    training: Settings = settings(1500, 2e-3)
+    training: Settings = settings(1200, 2e-3)
 
     def begin(self, network: nn.Module) -> None:
         speak_first(self, network, frozen=False)
@@ -87,7 +87,7 @@ class FlamingoRecipe(CaptionerRecipe):
     each = TURNS
     batch: int = 24
     model: FlamingoConfig = FlamingoConfig(words=WORDS)
-    training: Settings = settings(1500, 2e-3)
+    training: Settings = settings(1200, 2e-3)
 
     def begin(self, network: nn.Module) -> None:
         speak_first(self, network, frozen=True)
@@ -99,5 +99,6 @@ class SimVLMRecipe(CaptionerRecipe):
 
     network = SimVLM
     objective = staticmethod(prefix_loss)
+    batch: int = 32
     model: SimVLMConfig = SimVLMConfig(vocabulary=VOCABULARY)
     training: Settings = settings(1500, 2e-3)

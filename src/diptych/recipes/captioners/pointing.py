@@ -70,8 +70,9 @@ class OFARecipe(CaptionerRecipe):
     network = OFA
     objective = staticmethod(pointing_loss)
     more = staticmethod(things_asked)
+    batch: int = 32
     model: OFAConfig = OFAConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(1500, 2e-3)
+    training: Settings = settings(1200, 2e-3)
 
 
 @torch.no_grad()

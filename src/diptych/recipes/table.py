@@ -126,6 +126,21 @@ RECIPES: dict[str, RecipeEntry] = {
         "OFARecipe",
         "captions and boxes as one sequence to another",
     ),
+    "captioner-linear-bridge": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "LinearBridgeRecipe",
+        "one matrix between frozen eyes and frozen words",
+    ),
+    "captioner-uniter": RecipeEntry(
+        "diptych.recipes.captioners.matching",
+        "UNITERRecipe",
+        "words and boxes in one stream: do they belong together?",
+    ),
+    "captioner-vilbert": RecipeEntry(
+        "diptych.recipes.captioners.matching",
+        "ViLBERTRecipe",
+        "words and boxes in two streams that look at each other",
+    ),
 }
 
 

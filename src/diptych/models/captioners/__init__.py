@@ -2,5 +2,6 @@
 
 Read in this order: `captioner` (what all share), `show_and_tell`, `show_attend_tell`,
 `bottom_up_top_down`, `word_decoder` (the language model of the later ones), `vit_gpt2`, `clip_cap`,
-`flamingo`. `table` names them.
+`flamingo`, `linear_bridge`, `sim_vlm`, `ofa`; then `uniter` and `vilbert`, which judge and do not
+speak. `table` names them.
 """

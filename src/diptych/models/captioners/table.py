@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from diptych.models.captioners.bottom_up_top_down import BottomUpTopDown, BottomUpTopDownConfig
 from diptych.models.captioners.clip_cap import ClipCap, ClipCapConfig
 from diptych.models.captioners.flamingo import Flamingo, FlamingoConfig
+from diptych.models.captioners.linear_bridge import LinearBridge, LinearBridgeConfig
 from diptych.models.captioners.ofa import OFA, OFAConfig
 from diptych.models.captioners.show_and_tell import ShowAndTell, ShowAndTellConfig
 from diptych.models.captioners.show_attend_tell import ShowAttendTell, ShowAttendTellConfig
 from diptych.models.captioners.sim_vlm import SimVLM, SimVLMConfig
+from diptych.models.captioners.uniter import UNITER, UNITERConfig
+from diptych.models.captioners.vilbert import ViLBERT, ViLBERTConfig
 from diptych.models.captioners.vit_gpt2 import ViTGPT2, ViTGPT2Config
 from diptych.models.captioners.word_decoder import WordDecoder, WordDecoderConfig
 from diptych.models.region_detector import RegionDetector, RegionDetectorConfig
@@ -57,18 +60,29 @@ def _turns(config: FlamingoConfig, batch: int, seed: int) -> dict[str, Tensor]:
     return {"patches": patches, "tokens": tokens}
 
 
+def _pairs(config: UNITERConfig | ViLBERTConfig, batch: int, seed: int) -> dict[str, Tensor]:
+    draw = _random(seed)
+    regions = torch.randn(batch, 4, config.region_width, generator=draw)
+    mask = torch.tensor([[True] * 5 + [False]]).repeat(batch, 1)
+    boxes = torch.rand(batch, 4, 4, generator=draw)
+    return {"regions": regions, "boxes": boxes, "mask": mask, **_words(config, batch, seed)}
+
+
 CAPTIONERS: dict[str, Row] = {
     "bottom-up-top-down": (
         BottomUpTopDownConfig, BottomUpTopDown, _of("regions", "region_width", 4)
     ),
     "clip-cap": (ClipCapConfig, ClipCap, _of("clip", "clip_width")),
     "flamingo": (FlamingoConfig, Flamingo, _turns),
+    "linear-bridge": (LinearBridgeConfig, LinearBridge, _of("patches", "patch_width", 16)),
     "ofa": (OFAConfig, OFA, _of("grid", "grid_width", 9)),
     "region-detector": (RegionDetectorConfig, RegionDetector, _image),
     "resnet": (ResNetConfig, ResNet, _image),
     "show-and-tell": (ShowAndTellConfig, ShowAndTell, _of("pooled", "picture_width")),
     "show-attend-tell": (ShowAttendTellConfig, ShowAttendTell, _of("grid", "grid_width", 9)),
     "sim-vlm": (SimVLMConfig, SimVLM, _of("grid", "grid_width", 9)),
+    "uniter": (UNITERConfig, UNITER, _pairs),
+    "vilbert": (ViLBERTConfig, ViLBERT, _pairs),
     "vit-gpt2": (ViTGPT2Config, ViTGPT2, _of("patches", "patch_width", 9)),
     "word-decoder": (WordDecoderConfig, WordDecoder, _words),
 }  # fmt: skip

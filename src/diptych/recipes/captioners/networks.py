@@ -11,6 +11,7 @@ from torch import nn
 from diptych.models.captioners.bottom_up_top_down import BottomUpTopDown, BottomUpTopDownConfig
 from diptych.models.captioners.clip_cap import ClipCap, ClipCapConfig
 from diptych.models.captioners.flamingo import Flamingo, FlamingoConfig
+from diptych.models.captioners.linear_bridge import LinearBridge, LinearBridgeConfig
 from diptych.models.captioners.show_and_tell import ShowAndTell, ShowAndTellConfig
 from diptych.models.captioners.show_attend_tell import ShowAttendTell, ShowAttendTellConfig
 from diptych.models.captioners.sim_vlm import SimVLM, SimVLMConfig
@@ -102,3 +103,16 @@ class SimVLMRecipe(CaptionerRecipe):
     batch: int = 32
     model: SimVLMConfig = SimVLMConfig(vocabulary=VOCABULARY)
     training: Settings = settings(1500, 2e-3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearBridgeRecipe(CaptionerRecipe):
+    """One matrix (MiniGPT-4, Zhu et al., 2023) between two networks that stay as they are."""
+
+    network = LinearBridge
+    batch: int = 32
+    model: LinearBridgeConfig = LinearBridgeConfig(words=WORDS)
+    training: Settings = settings(1500, 3e-3)
+
+    def begin(self, network: nn.Module) -> None:
+        speak_first(self, network, frozen=True)

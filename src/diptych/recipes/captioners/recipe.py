@@ -18,7 +18,7 @@ from diptych.models.captioners.captioner import Captioner
 from diptych.models.captioners.word_decoder import WordDecoder, WordDecoderConfig
 from diptych.objectives.captioning import caption_loss
 from diptych.objectives.loss import Loss
-from diptych.recipes.captioners.scores import scored
+from diptych.recipes.captioners.scores import Pictures, caption_scores
 from diptych.recipes.captioners.seen import seen_of
 from diptych.recipes.captioners.turns import turns
 from diptych.recipes.scenes_words import scenes_tokenizer
@@ -26,6 +26,7 @@ from diptych.recipes.stages import stage
 from diptych.training.plan import Plan, Settings
 
 Objective = Callable[[Any, Any, torch.Generator], Loss]
+Judged = Callable[[Any, Path, str, Pictures], Mapping[str, float]]
 More = Callable[[Any, int, list[int]], dict[str, Any]]
 VOCABULARY = len(scenes_tokenizer())
 WORDS = WordDecoderConfig(vocabulary=VOCABULARY)
@@ -53,13 +54,14 @@ class CaptionerRecipe:
     pictures and captions in turns in a row.
 
     `network` builds from `model`; `objective` is how it learns; `more` adds to a batch what else it
-    wants of these scenes.
+    wants of these scenes; `judged` is how it is scored on the way.
     """
 
     network: ClassVar[Callable[[Any], nn.Module]]
     objective: ClassVar[Objective] = staticmethod(caption_loss)
     each: ClassVar[int] = 1
     more: ClassVar[More] = staticmethod(lambda recipe, index, numbers: {})
+    judged: ClassVar[Judged] = staticmethod(caption_scores)
 
     eyes: str = "runs/captioner-eyes"
     words: str = "runs/captioner-words"
@@ -77,7 +79,7 @@ class CaptionerRecipe:
             objective=type(self).objective,
             batch_at=partial(seen_and_said, self),
             settings=self.training,
-            probes={"tune": partial(_probe, Path(self.eyes) / "seen", self.blind)},
+            probes={"tune": partial(_probe, self)},
         )
 
     def begin(self, network: nn.Module) -> None:
@@ -112,7 +114,7 @@ def seen_and_said(recipe: CaptionerRecipe, index: int) -> dict[str, Any]:
 
 
 def _probe(
-    eyes: Path, blind: bool, model: nn.Module, step: int, folder: Path
+    recipe: CaptionerRecipe, model: nn.Module, step: int, folder: Path
 ) -> Mapping[str, float]:
-    scores, _ = scored(cast(Captioner, model), eyes, "tune", pictures="same" if blind else "own")
-    return scores
+    pictures = "same" if recipe.blind else "own"
+    return type(recipe).judged(model, Path(recipe.eyes) / "seen", "tune", pictures)

@@ -40,11 +40,7 @@ def scored(
     not so), `cider` (CIDEr-D, 0..10) and `bleu` (BLEU-4, 0..1) of the most likely captions."""
     seen, scenes = seen_of(eyes, name), scenes_of(name)
     count = len(scenes)
-    shown = {
-        "own": list(range(count)),
-        "shuffled": [(number + 1) % count for number in range(count)],
-        "same": [0] * count,
-    }[pictures]
+    shown = shown_to(count, pictures)
     texts = []
     for start in range(0, count, _ROWS):
         texts += captions(network, seen.rows(network.sees, shown[start : start + _ROWS]))
@@ -57,6 +53,22 @@ def scored(
         "bleu": bleu(mine, wanted),
     }
     return scores, said
+
+
+def caption_scores(
+    network: Captioner, eyes: Path, name: str, pictures: Pictures
+) -> dict[str, float]:
+    """`scored` without the captions."""
+    return scored(network, eyes, name, pictures=pictures)[0]
+
+
+def shown_to(count: int, pictures: Pictures) -> list[int]:
+    """Whose picture is shown for each scene."""
+    return {
+        "own": list(range(count)),
+        "shuffled": [(number + 1) % count for number in range(count)],
+        "same": [0] * count,
+    }[pictures]
 
 
 @torch.no_grad()

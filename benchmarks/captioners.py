@@ -36,7 +36,7 @@ from diptych.training.plan import Plan
 
 RUNS = Path("runs/captioners")
 SEEDS = (0, 1, 2)
-BLIND_STEPS = 600  # a network without a picture has nothing more to learn from then on
+BLIND_STEPS = 400  # a network without a picture has nothing more to learn from then on
 MINUTES = 3.0  # what a run is thought to take until one has
 
 Measure = Callable[[Any, Path, Said], dict[str, Any]]
@@ -70,8 +70,10 @@ MEASURES: dict[str, Measure] = {
 }
 NAMES = (
     "show-and-tell", "show-attend-tell", "bottom-up-top-down", "self-critical", "vit-gpt2",
-    "clip-cap", "flamingo", "sim-vlm", "ofa",
+    "clip-cap", "flamingo", "sim-vlm", "ofa", "uniter", "vilbert", "linear-bridge",
 )  # fmt: skip
+
+MATCHERS = ("uniter", "vilbert")  # they judge captions and write none
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,12 @@ def run(job: Job, note: str) -> None:
 def measured(job: Job, plan: Plan) -> dict[str, Any]:
     """All scores of a captioner on the held-out set."""
     network, eyes = cast(Any, plan.model).eval(), RUNS / "eyes" / "seen"
+    judged = recipe_class(f"captioner-{job.name}").judged  # pyright: ignore[reportAttributeAccessIssue]
     if job.blind:
-        return {"blind": scored(network, eyes, "heldout", pictures="same")[0]}
+        return {"blind": judged(network, eyes, "heldout", "same")}
+    if job.name in MATCHERS:
+        kinds = ("own", "shuffled")
+        return {kind: judged(network, eyes, "heldout", kind) for kind in kinds}
     own, said = scored(network, eyes, "heldout")
     shuffled, _ = scored(network, eyes, "heldout", pictures="shuffled")
     more = MEASURES[job.name](network, eyes, said) if job.name in MEASURES else {}

@@ -39,10 +39,15 @@ LINES: dict[str, Line] = {
     "sim-vlm": Line("SimVLM", 2021, "a prefix LM reads a grid as it reads words"),
     "ofa": Line("OFA", 2022, "the same; places are words too"),
     "clip-cap": Line("ClipCap", 2021, "one CLIP vector, as ten words before the caption"),
+    "linear-bridge": Line("Linear bridge", 2023, "at patches through one matrix; words frozen"),
     "flamingo": Line("Flamingo", 2022, "at a resampler's rows, through gates; words frozen"),
 }  # fmt: skip
 
 OPENING = Path(__file__).with_suffix(".md")
+MATCHERS: dict[str, Line] = {
+    "vilbert": Line("ViLBERT", 2019, "words and boxes in two streams that look at each other"),
+    "uniter": Line("UNITER", 2020, "words and boxes in one stream"),
+}
 
 
 def page(scores: dict[str, Any]) -> str:
@@ -81,7 +86,7 @@ def _row(scores: dict[str, Any], name: str) -> tuple[str, ...]:
         f"{100 * blind['exact']:.1f}, {blind['cider']:.2f}",
         f"{_mean([run['shuffled']['cider'] for run in runs]):.2f}",
         f"{trained}{first['parameters'] / 1e3:.0f}",
-        f"{max(run['cpu_seconds'] for run in runs) / 60:.1f}",
+        _minutes(runs),
     )  # fmt: skip
 
 
@@ -159,6 +164,37 @@ def _boxes(scores: dict[str, Any]) -> str:
         f"(intersection over union; {one:.2f} with the same picture for all), in {found:.0f} % by "
         "half or more.\n"
     )
+
+
+def _matchers(scores: dict[str, Any]) -> str:
+    heads = (
+        "network", "looks", "area under the curve", "blind", "other's picture",
+        "weights, thousands", "CPU minutes",
+    )  # fmt: skip
+    rows = [heads, tuple("---" for _ in heads)]
+    for name, line in MATCHERS.items():
+        runs = _seeds(scores, name)
+        if runs:
+            rows.append((
+                f"{line.title}, {line.year}", line.looks,
+                _interval([run["own"]["auc"] for run in runs], 3),
+                f"{scores[name]['blind']['blind']['auc']:.3f}",
+                f"{_mean([run['shuffled']['auc'] for run in runs]):.3f}",
+                f"{runs[0]['parameters'] / 1e3:.0f}", _minutes(runs),
+            ))  # fmt: skip
+    if len(rows) == 2:
+        return ""
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return (
+        "\n## Does it belong?\n\nTwo of their time judge captions and write none. Of a true text "
+        "and a false one of each held-out scene (half of the false ones are of another scene, half "
+        "the scene's own with one color or shape changed) the true one should score higher.\n\n"
+        f"{table}"
+    )
+
+
+def _minutes(runs: list[dict[str, Any]]) -> str:
+    return f"{max(run['cpu_seconds'] for run in runs) / 60:.1f}"
 
 
 def _seeds(scores: dict[str, Any], name: str) -> list[dict[str, Any]]:

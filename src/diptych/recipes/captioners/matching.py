@@ -118,7 +118,7 @@ class UNITERRecipe(CaptionerRecipe):
     more = staticmethod(texts_beside)
     judged = staticmethod(match_scores)
     model: UNITERConfig = UNITERConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(2000, 1e-3)
+    training: Settings = settings(1500, 1e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,4 +130,4 @@ class ViLBERTRecipe(CaptionerRecipe):
     more = staticmethod(texts_beside)
     judged = staticmethod(match_scores)
     model: ViLBERTConfig = ViLBERTConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(2000, 1e-3)
+    training: Settings = settings(1500, 1e-3)

@@ -34,7 +34,7 @@ class ShowAndTellRecipe(CaptionerRecipe):
 
     network = ShowAndTell
     model: ShowAndTellConfig = ShowAndTellConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(3000, 3e-3)
+    training: Settings = settings(2500, 3e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class ShowAttendTellRecipe(CaptionerRecipe):
     network = ShowAttendTell
     objective = staticmethod(partial(attentive_loss, weight=0.1))
     model: ShowAttendTellConfig = ShowAttendTellConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(2000, 3e-3)
+    training: Settings = settings(1600, 3e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class BottomUpTopDownRecipe(CaptionerRecipe):
 
     network = BottomUpTopDown
     model: BottomUpTopDownConfig = BottomUpTopDownConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(2000, 3e-3)
+    training: Settings = settings(1600, 3e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class ViTGPT2Recipe(CaptionerRecipe):
 
     network = ViTGPT2
     model: ViTGPT2Config = ViTGPT2Config(words=WORDS)
-    training: Settings = settings(1200, 2e-3)
+    training: Settings = settings(1000, 2e-3)
 
     def begin(self, network: nn.Module) -> None:
         speak_first(self, network, frozen=False)
@@ -74,7 +74,7 @@ class ClipCapRecipe(CaptionerRecipe):
 
     network = ClipCap
     model: ClipCapConfig = ClipCapConfig(words=WORDS)
-    training: Settings = settings(1200, 2e-3)
+    training: Settings = settings(1000, 2e-3)
 
     def begin(self, network: nn.Module) -> None:
         speak_first(self, network, frozen=False)
@@ -88,7 +88,7 @@ class FlamingoRecipe(CaptionerRecipe):
     each = TURNS
     batch: int = 24
     model: FlamingoConfig = FlamingoConfig(words=WORDS)
-    training: Settings = settings(1200, 2e-3)
+    training: Settings = settings(1000, 2e-3)
 
     def begin(self, network: nn.Module) -> None:
         speak_first(self, network, frozen=True)
@@ -102,7 +102,7 @@ class SimVLMRecipe(CaptionerRecipe):
     objective = staticmethod(prefix_loss)
     batch: int = 32
     model: SimVLMConfig = SimVLMConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(1500, 2e-3)
+    training: Settings = settings(1200, 2e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ class LinearBridgeRecipe(CaptionerRecipe):
     network = LinearBridge
     batch: int = 32
     model: LinearBridgeConfig = LinearBridgeConfig(words=WORDS)
-    training: Settings = settings(1500, 3e-3)
+    training: Settings = settings(1000, 3e-3)
 
     def begin(self, network: nn.Module) -> None:
         speak_first(self, network, frozen=True)

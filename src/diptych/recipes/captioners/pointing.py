@@ -72,7 +72,7 @@ class OFARecipe(CaptionerRecipe):
     more = staticmethod(things_asked)
     batch: int = 32
     model: OFAConfig = OFAConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(1200, 2e-3)
+    training: Settings = settings(900, 2e-3)
 
 
 @torch.no_grad()

@@ -76,11 +76,15 @@ def false_text(scenes: tuple[Scene, ...], number: int, draw: Random) -> str:
 
 
 def changed(text: str, draw: Random) -> str:
-    """One color or shape word another one."""
+    """One color or shape word another one, articles as they must be."""
     words = text.replace(",", " ,").split()
     places = [(i, kind) for i, word in enumerate(words) for kind in _SIBLINGS if word in kind]
     place, kind = pick(draw, places)
     words[place] = pick(draw, [word for word in kind if word != words[place]])
+    # "a orange star" would give it away.
+    for i, word in enumerate(words[:-1]):
+        if word in ("a", "an"):
+            words[i] = "an" if words[i + 1][0] in "aeiou" else "a"
     return " ".join(words).replace(" ,", ",")
 
 

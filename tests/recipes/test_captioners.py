@@ -72,7 +72,9 @@ def test_cells_of_a_thing_are_where_its_box_is():
     for scene in SOME:
         for thing in scene.things:
             own = cells_of(thing, 64).reshape(64, 64)
-            assert own[torch.from_numpy(mask(thing, 64))].mean() > 0.9  # half a pixel of the rim is out
+            assert (
+                own[torch.from_numpy(mask(thing, 64))].mean() > 0.9
+            )  # half a pixel of the rim is out
             assert own.sum() == pytest.approx((2 * thing.radius) ** 2, rel=1e-4)
             assert cells_of(thing, 8).sum() * 64 == pytest.approx(float(own.sum()), rel=1e-4)
 

@@ -33,18 +33,14 @@ def test_a_proposals_center_stays_near_its_cell():
     assert away.max() > 0.1 and (proposed[..., 3:] >= 0).all()
 
 
-def test_a_box_that_overlaps_a_better_one_comes_last():
-    detector = RegionDetector(RegionDetectorConfig.tiny(proposals=4, regions=3))
-    boxes = [
-        [0.5, 0.5, 0.2, 0.2],
-        [0.51, 0.5, 0.2, 0.2],
-        [0.2, 0.2, 0.1, 0.1],
-        [0.8, 0.8, 0.1, 0.1],
-    ]
-    proposed = torch.tensor(
-        [[[score, *box] for score, box in zip((3, 2, 1, 0), boxes, strict=True)]]
-    )
-    torch.testing.assert_close(detector.best(proposed)[0], torch.tensor(boxes)[[0, 2, 3]])
+def test_a_box_that_overlaps_a_better_one_that_is_kept_comes_last():
+    detector = RegionDetector(RegionDetectorConfig.tiny(proposals=5, regions=4))
+    centers = [0.5, 0.55, 0.6, 0.1, 0.52]
+    # The second lies on the first; the third on the second alone; the last on the first and others.
+    boxes = torch.tensor([[x, 0.5, 0.2, 0.2] for x in centers])
+    proposed = torch.cat([torch.arange(5.0, 0.0, -1.0)[:, None], boxes], dim=1)
+    kept = detector.best(proposed[None])[0]
+    torch.testing.assert_close(kept, boxes[[0, 2, 3, 1]])
 
 
 def test_a_box_is_described_by_what_lies_in_it():

@@ -125,8 +125,8 @@ def test_the_end_is_learned_and_nothing_behind_it():
 
 def test_words_end_at_the_mark_and_at_the_longest():
     def step(memory: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        # The first row ends behind its second word, the second never.
-        word = torch.tensor([EOS if tokens.shape[1] > 2 else 3, 4])
+        # The first row ends behind its second word and would go on, the second never ends.
+        word = torch.tensor([EOS if tokens.shape[1] == 3 else 3, 4])
         return nn.functional.one_hot(word, 6).float(), memory
 
     begin = torch.full((2, 1), BOS)

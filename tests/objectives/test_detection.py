@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from diptych.objectives.detection import detection_loss
 from diptych.objectives.loss import Loss
 
-SIDE = 4
+HEIGHT, WIDTH = 4, 5
 KINDS = (3, 2)
 # Two pictures: two things; one thing, and a place where there is none.
 BOXES = torch.tensor(
     [[[0.3, 0.3, 0.2, 0.2], [0.8, 0.6, 0.3, 0.2]], [[0.6, 0.1, 0.2, 0.2], [0.0, 0.0, 0.0, 0.0]]]
 )
 LABELS = torch.tensor([[[1, 0], [2, 1]], [[2, 0], [-100, -100]]])
-CELLS = [(0, 1 * SIDE + 1, 0), (0, 2 * SIDE + 3, 1), (1, 0 * SIDE + 2, 0)]
+# Row of the batch, cell that holds the center, number of the thing.
+CELLS = [(0, 1 * WIDTH + 1, 0), (0, 2 * WIDTH + 4, 1), (1, 0 * WIDTH + 3, 0)]
 
 
 class Told(nn.Module):
@@ -27,8 +28,8 @@ class Told(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = SimpleNamespace(features=lambda image: torch.zeros(2, 1, SIDE, SIDE))
-        self.proposed = torch.full((2, SIDE * SIDE, 5), -20.0)
+        self.backbone = SimpleNamespace(features=lambda image: torch.zeros(2, 1, HEIGHT, WIDTH))
+        self.proposed = torch.full((2, HEIGHT * WIDTH, 5), -20.0)
         for row, cell, number in CELLS:
             self.proposed[row, cell] = torch.tensor([20.0, *BOXES[row, number]])
         # The second proposal of the first picture lies on nothing.
@@ -65,8 +66,8 @@ def test_all_right_costs_nothing():
     ("part", "plant"),
     [
         ("objectness", lambda m: m.proposed[1, 5].fill_(20.0)),  # a thing where none is
-        ("objectness", lambda m: m.proposed[0, 5, :1].fill_(-20.0)),  # one is missed
-        ("box", lambda m: m.proposed[0, 5, 3].add_(0.1)),
+        ("objectness", lambda m: m.proposed[0, 6, :1].fill_(-20.0)),  # one is missed
+        ("box", lambda m: m.proposed[0, 6, 3].add_(0.1)),
         ("label", lambda m: m.said[0, 2, 0].fill_(1)),  # a found box named wrongly
         ("label", lambda m: m.said[0, 3, 0].fill_(1)),  # something seen in nothing
         ("label", lambda m: m.said[0, 1, 1].fill_(0)),

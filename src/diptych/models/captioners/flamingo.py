@@ -71,10 +71,8 @@ class GatedLayer(nn.Module):
         super().__init__()
         self.attention = CrossAttention(width, seen_width, head_dim)
         self.norm, self.mlp = RMSNorm(width), MLP(width, 4 * width)
-        self.attention_gate, self.mlp_gate = (
-            nn.Parameter(torch.zeros(1)),
-            nn.Parameter(torch.zeros(1)),
-        )
+        self.attention_gate = nn.Parameter(torch.zeros(1))
+        self.mlp_gate = nn.Parameter(torch.zeros(1))
 
     def forward(self, y: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
         """y [B, N, D], seen [B, M, C], mask [B, 1, N, M] -> [B, N, D]"""

@@ -1,7 +1,7 @@
 """Trains every captioner of its time on scenes, three seeds each, beside one that sees always the
 same picture, and writes docs/captioners.md.
 
-    python -m benchmarks.captioners [NAME ...]
+    python -m benchmarks.captioners [--page] [NAME ...]
 
 Resumable: a run is a folder in runs/captioners with its own checkpoints, and is done when its
 scores.json is there. One after the other on one thread; the first line says how long it takes. The
@@ -169,11 +169,8 @@ def gather(made: list[Job]) -> dict[str, Any]:
     return kept
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the captioners of their time.")
-    parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="only these")
-    names = tuple(parser.parse_args().names) or NAMES
-    torch.set_num_threads(1)
+def train_all(names: tuple[str, ...]) -> None:
+    """What of these is not done yet."""
     waiting = [job for job in jobs(names) if not job.scores.exists()]
     times: list[float] = []
     for number, job in enumerate(waiting):
@@ -183,6 +180,16 @@ def main() -> None:
         began = time.monotonic()
         run(job, f"({number + 1}/{len(waiting)})")
         times.append(time.monotonic() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the captioners of their time.")
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="only these")
+    parser.add_argument("--page", action="store_true", help="train nothing, write what is there")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if not args.page:
+        train_all(tuple(args.names) or NAMES)
     write_whole(SCORES, json.dumps(gather(jobs(NAMES)), indent=1) + "\n")
     draw_pictures(RUNS, DOCS / "captioners")
     write_page()

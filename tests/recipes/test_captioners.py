@@ -152,6 +152,26 @@ def test_the_page_is_what_the_kept_scores_say():
     assert pictures and sum(path.stat().st_size for path in pictures) < 300_000
 
 
+def test_the_kept_scores_hold_what_the_page_claims():
+    kept = json.loads(SCORES.read_text())
+    for name in NAMES:
+        runs = {key: run for key, run in kept[name].items() if key != "blind"}
+        assert set(runs) == {"0", "1", "2"}
+        blind = kept["bottom-up-top-down" if name == "self-critical" else name]["blind"]["blind"]
+        for seed, run in runs.items():
+            assert run["cpu_seconds"] <= 360
+            for score in {"cider", "auc"} & run["own"].keys():
+                assert (
+                    run["own"][score] > blind[score] and run["own"][score] > run["shuffled"][score]
+                )
+            if "attention" in run:
+                assert run["attention"]["mass"] > 1.5 * run["attention"]["area"]
+            if name == "self-critical":
+                assert run["own"]["cider"] > kept["bottom-up-top-down"][seed]["own"]["cider"]
+            if name == "flamingo":
+                assert min(run["gates"]) > 0
+
+
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eyes and words, briefly trained."""

@@ -19,7 +19,7 @@ READY := $(VENV)/ready-$(shell { cat pyproject.toml Makefile; echo '$(TORCH) $(T
 # So is the page: its folder is made anew when something in web/ changes.
 PAGE := src/diptych/service/page/.built-$(shell find web -type f -not -path '*/node_modules/*' | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-16)
 
-.PHONY: help setup page serve demo test test-all check bench docs serve-docs clean
+.PHONY: help setup page serve demo test test-all check bench captioners docs serve-docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,9 @@ check: $(READY)  ## style, types, spelling, rows
 bench: $(READY)  ## one benchmark: make bench NAME=...
 	@test -n '$(NAME)' || { echo 'Which one? make bench NAME=...'; ls benchmarks/*.py 2>/dev/null | xargs -r -n1 basename -s .py | sed 's/^/  /'; exit 1; }
 	$(BIN)/python -m benchmarks.$(NAME)
+
+captioners: $(READY)  ## the captioners of their time, trained; goes on where it was stopped
+	$(BIN)/python -m benchmarks.captioners
 
 docs: $(READY)  ## the documentation, into site/
 	$(BIN)/zensical build --clean --strict

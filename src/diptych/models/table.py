@@ -14,6 +14,7 @@ from diptych.models.autoencoder_sd import AutoencoderSD, AutoencoderSDConfig
 from diptych.models.autoencoder_tiny import AutoencoderTiny, AutoencoderTinyConfig
 from diptych.models.blip import Blip, BlipConfig
 from diptych.models.blip2 import Blip2, Blip2Config
+from diptych.models.captioners.table import CAPTIONERS
 from diptych.models.classic_config import ClassicConfig
 from diptych.models.classic_decoder import ClassicDecoder
 from diptych.models.clip import CLIP, CLIPConfig
@@ -402,4 +403,5 @@ MODELS: dict[str, ModelEntry] = {
     "vlm": ModelEntry(
         VLMConfig, VLM, _vlm, (r"vision\.encoder\.layers\.2\..*", r"vision\.post_layernorm\..*")
     ),
+    **{name: ModelEntry(*row) for name, row in CAPTIONERS.items()},
 }

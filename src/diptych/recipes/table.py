@@ -71,6 +71,76 @@ RECIPES: dict[str, RecipeEntry] = {
         "MoonsFlow",
         "points on two moons, by rectified flow; 20 seconds on one core",
     ),
+    "captioner-eyes": RecipeEntry(
+        "diptych.recipes.captioners.eyes",
+        "CaptionerEyes",
+        "a detector for scenes, whose features all captioners see",
+    ),
+    "captioner-words": RecipeEntry(
+        "diptych.recipes.captioners.words",
+        "CaptionerWords",
+        "a small language model of captions, which some captioners begin with",
+    ),
+    "captioner-show-and-tell": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "ShowAndTellRecipe",
+        "the picture as an LSTM's first word",
+    ),
+    "captioner-show-attend-tell": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "ShowAttendTellRecipe",
+        "an LSTM that looks anew before each word",
+    ),
+    "captioner-bottom-up-top-down": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "BottomUpTopDownRecipe",
+        "attention over the boxes of a detector",
+    ),
+    "captioner-vit-gpt2": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "ViTGPT2Recipe",
+        "a language model that looks at a transformer's patches",
+    ),
+    "captioner-clip-cap": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "ClipCapRecipe",
+        "one CLIP vector as ten words never spoken",
+    ),
+    "captioner-flamingo": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "FlamingoRecipe",
+        "a frozen language model that sees through gates",
+    ),
+    "captioner-self-critical": RecipeEntry(
+        "diptych.recipes.captioners.self_critical",
+        "SelfCriticalRecipe",
+        "the captioner of boxes goes on, rewarded by CIDEr-D",
+    ),
+    "captioner-sim-vlm": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "SimVLMRecipe",
+        "picture and prefix read, the rest said: one loss",
+    ),
+    "captioner-ofa": RecipeEntry(
+        "diptych.recipes.captioners.pointing",
+        "OFARecipe",
+        "captions and boxes as one sequence to another",
+    ),
+    "captioner-linear-bridge": RecipeEntry(
+        "diptych.recipes.captioners.networks",
+        "LinearBridgeRecipe",
+        "one matrix between frozen eyes and frozen words",
+    ),
+    "captioner-uniter": RecipeEntry(
+        "diptych.recipes.captioners.matching",
+        "UNITERRecipe",
+        "words and boxes in one stream: do they belong together?",
+    ),
+    "captioner-vilbert": RecipeEntry(
+        "diptych.recipes.captioners.matching",
+        "ViLBERTRecipe",
+        "words and boxes in two streams that look at each other",
+    ),
 }
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from diptych.foundation.errors import NotWritten
 from diptych.service.desk import Desk, steady
 from diptych.service.wire import BadFrame, Message, packed, read_frame
 
@@ -110,15 +111,25 @@ class Supervisor:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
-        with contextlib.suppress(BadFrame, ConnectionError):
-            while (said := await read_frame(reader)) is not None:
-                answer = await self.desk.answer(said)
-                if said["call"] == "hello":
-                    self.state = "ready"
-                if "number" in said:
-                    writer.write(packed({"number": said["number"], "answer": answer}))
-                    await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(BadFrame, ConnectionError):
+                while (said := await read_frame(reader)) is not None:
+                    answer = await self._answer(said)
+                    if said["call"] == "hello":
+                        self.state = "ready"
+                    if "number" in said:
+                        writer.write(packed({"number": said["number"], "answer": answer}))
+                        await writer.drain()
+        finally:
+            writer.close()
+
+    async def _answer(self, said: Message) -> Any:
+        """A full disk may pass: it is no death of the engine, and nobody's fault."""
+        while True:
+            try:
+                return await self.desk.answer(said)
+            except NotWritten:
+                await asyncio.sleep(1.0)
 
     def ring(self) -> None:
         """There is work, or less of it."""

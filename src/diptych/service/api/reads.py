@@ -8,6 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, case, exists, func, not_, or_, select
 
 from diptych.service.guards.keys import Key
+from diptych.service.jobs.queries import ORDER
+from diptych.service.jobs.queries import listed as listed
+from diptych.service.jobs.queries import tombstone_of as tombstone_of
 from diptych.service.jobs.schema import (
     api_key,
     artifact,
@@ -17,12 +20,10 @@ from diptych.service.jobs.schema import (
     job_artifact,
     owner,
     rating,
-    tombstone,
 )
 
 _SHOWN = job.c.erase_at.is_(None)
 _PAUSED = exists().where(and_(owner.c.name == job.c.owner, owner.c.paused))
-_ORDER = (job.c["class"], job.c.vtime, job.c.created, job.c.id)  # in which jobs are claimed
 
 
 def job_of(connection: Connection, job_id: str) -> Row[Any] | None:
@@ -30,33 +31,10 @@ def job_of(connection: Connection, job_id: str) -> Row[Any] | None:
     return connection.execute(select(job).where(job.c.id == job_id)).one_or_none()
 
 
-def tombstone_of(connection: Connection, job_id: str) -> Row[Any] | None:
-    """What remains of an erased job."""
-    asked = select(tombstone).where(tombstone.c.job_id == job_id)
-    return connection.execute(asked).one_or_none()
-
-
-def listed(
-    connection: Connection,
-    name: str,
-    *,
-    status: Collection[str] = (),
-    before: str = "",
-    limit: int = 50,
-) -> Sequence[Row[Any]]:
-    """An owner's jobs, the newest first."""
-    asked = select(job).where(job.c.owner == name, _SHOWN)
-    if status:
-        asked = asked.where(job.c.status.in_(list(status)))
-    if before:
-        asked = asked.where(job.c.id < before)
-    return connection.execute(asked.order_by(job.c.id.desc()).limit(limit)).all()
-
-
 def waiting(connection: Connection, name: str) -> Sequence[Row[Any]]:
     """An owner's jobs under way and in the queue, in their order."""
     mine = and_(job.c.owner == name, _SHOWN, job.c.status.in_(["queued", "running"]))
-    return connection.execute(select(job).where(mine).order_by(job.c.status.desc(), *_ORDER)).all()
+    return connection.execute(select(job).where(mine).order_by(job.c.status.desc(), *ORDER)).all()
 
 
 def events_after(connection: Connection, job_id: str, seq: int) -> Sequence[Row[Any]]:
@@ -113,7 +91,7 @@ def etas(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, float]:
         return {row.id: busy + _before(connection, row) + row.cost}
     waits, found = busy, {}
     free = and_(not_(job.c.held), not_(_PAUSED)).label("free")
-    asked = select(job.c.id, job.c.cost, free).where(job.c.status == "queued").order_by(*_ORDER)
+    asked = select(job.c.id, job.c.cost, free).where(job.c.status == "queued").order_by(*ORDER)
     for one in connection.execute(asked):
         found[one.id] = waits + one.cost
         waits += one.cost if one.free else 0.0
@@ -121,12 +99,12 @@ def etas(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, float]:
 
 
 def _before(connection: Connection, row: Row[Any]) -> float:
-    here = [row._mapping[one.name] for one in _ORDER]
+    here = [row._mapping[one.name] for one in ORDER]
     # Written out: a comparison of rows is no matter of course in every database.
     before = or_(
         *(
-            and_(*(_ORDER[j] == here[j] for j in range(i)), _ORDER[i] < here[i])
-            for i in range(len(_ORDER))
+            and_(*(ORDER[j] == here[j] for j in range(i)), ORDER[i] < here[i])
+            for i in range(len(ORDER))
         )
     )
     free = and_(job.c.status == "queued", not_(job.c.held), not_(_PAUSED), before)

@@ -13,15 +13,9 @@ from diptych.service.api.state import Does, ModelInfo
 from diptych.service.guards.problem import Problem
 
 
-def model_of(
-    ask: Ask, name: str | None, does: Does, field: str = "/model", *, chats: bool = False
-) -> ModelInfo:
+def model_of(ask: Ask, name: str | None, does: Does, field: str = "/model") -> ModelInfo:
     """The model of this name, or the first that does it. Raises Problem 404 unknown-name."""
-    fit = {
-        known: info
-        for known, info in ask.state.engine.models.items()
-        if info.does == does and (info.chats or not chats)
-    }
+    fit = {known: info for known, info in ask.state.engine.models.items() if info.does == does}
     if name is None and fit:
         return next(iter(fit.values()))
     if name is not None and name in fit:

@@ -78,7 +78,9 @@ class Chat(Strict):
 async def completions(ask: Ask) -> Response:
     """An answer at once, or piece by piece."""
     asked = await ask.body(Chat)
-    info = model_of(ask, asked.model, "read", chats=True)
+    info = model_of(ask, asked.model, "read")
+    if not info.chats:
+        _check_single(asked, info.name)
     for i, message in enumerate(asked.messages):
         _check_texts(ask, message, f"/messages/{i}/content")
     turns, stored = await _turns(ask, asked)
@@ -103,6 +105,16 @@ async def completions(ask: Ask) -> Response:
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(result)}
     told = {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(result)}
     return said(told)
+
+
+def _check_single(asked: Chat, name: str) -> None:
+    """A model that holds no conversation is asked one question about one picture."""
+    parts = [] if isinstance(asked.messages[0].content, str) else asked.messages[0].content
+    pictures = sum(isinstance(part, Picture) for part in parts)
+    if len(asked.messages) == 1 and asked.messages[0].role == "user" and pictures == 1:
+        return
+    detail = f"{name} answers single questions: send one user message with one picture."
+    raise Problem("bad-field", detail=detail, field="/messages")
 
 
 def _check_texts(ask: Ask, message: Message, field: str) -> None:

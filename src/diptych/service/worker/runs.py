@@ -221,15 +221,14 @@ class ReadRun(Run):
         if spec["kind"] == "read":
             task = spec.get("task") or _asked(spec.get("question"))
             return networks.request(self.room.picture(spec["picture"]), task, how)
-        pictures = [self.room.picture(sha) for sha in spec["pictures"]]
+        turns = spec["turns"]
+        pictures = [self.room.picture(sha) for turn in turns for sha in turn["pictures"]]
         if isinstance(networks, VLMNetworks):
-            turns = [
-                Turn(t["role"], t["text"], pictures=t.get("pictures", 0)) for t in spec["turns"]
-            ]
-            return networks.ask(pictures, turns, how)
+            said = [Turn(one["role"], one["text"], len(one["pictures"])) for one in turns]
+            return networks.ask(pictures, said, how)
         if not pictures:
             raise InvalidValue("This model answers about pictures.", do="Send one with the words.")
-        return networks.request(pictures[-1], _asked(spec["turns"][-1]["text"]), how)
+        return networks.request(pictures[-1], _asked(turns[-1]["text"]), how)
 
     def _watch(self, piece: str) -> None:
         self.step += 1

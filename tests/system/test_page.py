@@ -109,6 +109,15 @@ def test_a_dropped_picture_gives_its_recipe_back(browser: Browser, base: str, tm
     assert page.input_value("#seed") == "77"
 
 
+def test_a_guidance_of_nothing_is_none_and_not_the_models(browser: Browser, base: str):
+    page, _ = opened(browser, base)
+    page.click("summary")
+    page.fill("#guidance", "0")
+    painted(page, "a small blue heart")
+    jobs = page.request.get(f"{base}/v1/jobs").json()["jobs"]
+    assert jobs[0]["request"]["guidance"] == 0
+
+
 def test_a_job_is_canceled_from_the_queue_and_a_deletion_undone(browser: Browser, base: str):
     page, _ = opened(browser, base)
     page.click("summary")

@@ -1,4 +1,4 @@
-import { type KeyboardEvent, useEffect, useMemo, useState } from "react";
+import { type KeyboardEvent, useMemo, useState } from "react";
 import * as api from "./api";
 import { type Settings, unknownWords } from "./state";
 
@@ -20,11 +20,6 @@ export function Words({ models, prompt, setPrompt, settings, setSettings, seedOf
   const model = models.find((one) => one.id === settings.model) ?? models[0];
   const set = (change: Partial<Settings>) => setSettings({ ...settings, ...change });
   const odd = useMemo(() => unknownWords(prompt, model), [prompt, model]);
-  const [side, setSide] = useState<[number, number]>([0, 0]);
-  useEffect(() => {
-    if (model) setSide([settings.width || model.width || 0, settings.height || model.height || 0]);
-  }, [model, settings.width, settings.height]);
-
   const ready = model !== undefined && prompt.trim() !== "" && odd.length === 0;
 
   const paint = async () => {
@@ -39,10 +34,10 @@ export function Words({ models, prompt, setPrompt, settings, setSettings, seedOf
           model: model.id,
           prompt: prompt.trim(),
           negative_prompt: settings.negative.trim(),
-          width: side[0],
-          height: side[1],
-          num_inference_steps: settings.steps || model.steps || 20,
-          guidance_scale: settings.guidance || model.guidance_scale || 1,
+          width: settings.width ?? model.width ?? 0,
+          height: settings.height ?? model.height ?? 0,
+          num_inference_steps: settings.steps ?? model.steps ?? 20,
+          guidance_scale: settings.guidance ?? model.guidance_scale ?? 1,
           seed: seed + i,
           ...(settings.solver ? { solver: settings.solver } : {}),
         });
@@ -125,17 +120,14 @@ export function Words({ models, prompt, setPrompt, settings, setSettings, seedOf
             </button>
           </div>
         </div>
-        <div>
-          <label htmlFor="count">Pictures</label>
-          <input
-            id="count"
-            type="number"
-            min={1}
-            max={16}
-            value={settings.count}
-            onChange={(event) => set({ count: Math.max(1, Math.min(16, Number(event.target.value) || 1)) })}
-          />
-        </div>
+        <NumberField
+          name="count"
+          label="Pictures"
+          least={1}
+          most={16}
+          value={settings.count}
+          onChange={(count) => set({ count: Math.max(1, Math.min(16, count ?? 1)) })}
+        />
       </div>
       <details>
         <summary>More</summary>
@@ -150,45 +142,37 @@ export function Words({ models, prompt, setPrompt, settings, setSettings, seedOf
           </>
         )}
         <div className="row">
-          <div>
-            <label htmlFor="steps">Steps</label>
-            <input
-              id="steps"
-              type="number"
-              min={1}
-              max={model?.most_steps ?? 200}
-              value={settings.steps || model?.steps || ""}
-              onChange={(event) => set({ steps: Number(event.target.value) })}
-            />
-          </div>
-          <div>
-            <label htmlFor="guidance">Guidance</label>
-            <input
-              id="guidance"
-              type="number"
-              min={0}
-              max={30}
-              step={0.5}
-              value={settings.guidance || model?.guidance_scale || ""}
-              onChange={(event) => set({ guidance: Number(event.target.value) })}
-            />
-          </div>
+          <NumberField
+            name="steps"
+            label="Steps"
+            least={1}
+            most={model?.most_steps}
+            value={settings.steps ?? model?.steps}
+            onChange={(steps) => set({ steps })}
+          />
+          <NumberField
+            name="guidance"
+            label="Guidance"
+            least={0}
+            most={30}
+            step={0.5}
+            value={settings.guidance ?? model?.guidance_scale}
+            onChange={(guidance) => set({ guidance })}
+          />
         </div>
         {model && (model.multiple ?? 0) < (model.most_side ?? 0) && (
           <div className="row">
-            {(["width", "height"] as const).map((name, at) => (
-              <div key={name}>
-                <label htmlFor={name}>{name === "width" ? "Width" : "Height"}</label>
-                <input
-                  id={name}
-                  type="number"
-                  min={model.multiple}
-                  max={model.most_side}
-                  step={model.multiple}
-                  value={side[at]}
-                  onChange={(event) => set({ [name]: Number(event.target.value) })}
-                />
-              </div>
+            {(["width", "height"] as const).map((name) => (
+              <NumberField
+                key={name}
+                name={name}
+                label={name === "width" ? "Width" : "Height"}
+                least={model.multiple}
+                most={model.most_side}
+                step={model.multiple}
+                value={settings[name] ?? model[name]}
+                onChange={(side) => set({ [name]: side })}
+              />
             ))}
           </div>
         )}
@@ -211,5 +195,33 @@ export function Words({ models, prompt, setPrompt, settings, setSettings, seedOf
         {problem}
       </p>
     </form>
+  );
+}
+
+interface NumberProps {
+  name: string;
+  label: string;
+  least: number | undefined;
+  most: number | undefined;
+  step?: number | undefined;
+  value: number | undefined;
+  onChange: (value: number | null) => void;
+}
+
+/** Empty stands for the model's own value. */
+function NumberField({ name, label, least, most, step, value, onChange }: NumberProps) {
+  return (
+    <div>
+      <label htmlFor={name}>{label}</label>
+      <input
+        id={name}
+        type="number"
+        min={least}
+        max={most}
+        step={step}
+        value={value ?? ""}
+        onChange={(event) => onChange(event.target.value === "" ? null : Number(event.target.value))}
+      />
+    </div>
   );
 }

@@ -6,10 +6,10 @@ import * as api from "./api";
 export interface Settings {
   model: string;
   negative: string;
-  steps: number;
-  guidance: number;
-  width: number;
-  height: number;
+  steps: number | null; // null: the model's own, as in the next three
+  guidance: number | null;
+  width: number | null;
+  height: number | null;
   solver: string;
   seed: string; // empty: another each time
   count: number;

@@ -31,16 +31,25 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="of the engine (1)")
     parser.add_argument("--most", type=int, default=8, help="jobs under way at once (8)")
     parser.add_argument(
+        "--refuse", metavar="FILE",
+        help="words and phrases, one a line; prompts that hold one are refused",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-days", type=float, default=0.0, metavar="DAYS",
+        help="erase what ended so long ago and has no star (0: never)",
+    )  # fmt: skip
+    parser.add_argument(
         "--fast", action="store_true",
         help="more rows a call: pictures differ by rounding with their company",
     )  # fmt: skip
 
 
 def run(args: Namespace) -> int:
-    need("fastapi", "serve")
+    need("starlette", "serve")
     from pathlib import Path
 
     from diptych.service.api.settings import Settings
+    from diptych.service.guards.moderation import WordList, read_word_list
     from diptych.service.server import ServerSettings, serve
     from diptych.service.supervisor import EngineSettings
 
@@ -51,13 +60,16 @@ def run(args: Namespace) -> int:
             raise InvalidValue(
                 f"--{name} {getattr(args, name)} is too few.", do="Choose 1 or more."
             )
+    if not 0 <= args.keep_days < 1e6:
+        raise InvalidValue(f"--keep-days {args.keep_days} is no time.", do="Choose 0 or more.")
     data = Path(args.data)
     models = SHIPPED | dict(model_of(text) for text in args.model)
     engine = EngineSettings(
         data=data, models=models, threads=args.threads, most=args.most, exact=not args.fast
     )
     web = Settings(data=data, host=args.host, port=args.port, public_url=args.public_url)
-    serve(ServerSettings(settings=web, engine=engine))
+    gate = WordList() if args.refuse is None else read_word_list(args.refuse)
+    serve(ServerSettings(settings=web, engine=engine, gate=gate, keep_days=args.keep_days))
     return 0
 
 

@@ -2,7 +2,7 @@
 
 A bucket is what may share a call: a model and a shape of latents, or a model's texts. The bucket
 that has had the least time is next, so that a short request never waits for the whole of a long one
-(step-level time slicing, as `docs/service.md` measures it).
+(step-level time slicing; `python -m benchmarks.serve_mixed` measures it).
 """
 
 from __future__ import annotations

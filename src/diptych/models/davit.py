@@ -3,6 +3,7 @@ are those of the published Florence-2 folders."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,7 +98,7 @@ class _Block(nn.Module):
         return self.channel_block(self.spatial_block(h))
 
 
-class _Half(nn.Module):
+class _Half(nn.Module, ABC):
     """A convolution by channels, attention, a convolution by channels, an MLP; each is added."""
 
     def __init__(self, config: DaViTConfig, width: int):
@@ -108,9 +109,9 @@ class _Half(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.ffn = _MLP(width, int(width * config.hidden_ratio))
 
+    @abstractmethod
     def look(self, h: Tensor) -> Tensor:
         """[B, h, w, D] -> [B, h, w, D]"""
-        raise NotImplementedError
 
     def forward(self, h: Tensor) -> Tensor:
         """[B, D, h, w] -> [B, D, h, w]"""

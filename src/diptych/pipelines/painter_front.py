@@ -337,6 +337,7 @@ class TextToImage:
         )
 
     def check(self, prompts: list[str], seeds: list[int]) -> None:
+        """Raises InvalidValue for an empty prompt, or seeds that are too few or out of range."""
         if not prompts or any(not text.strip() for text in prompts):
             raise InvalidValue("The prompt is empty.", do='Say what to paint: "a red circle".')
         if len(seeds) != len(prompts):
@@ -395,6 +396,7 @@ class TextToImage:
         sampling: Sampling,
         size: tuple[int, int],
     ) -> PictureRecipe:
+        """What a plain picture of this model says of itself."""
         return PictureRecipe(
             prompt=prompt,
             negative_prompt=negative_prompt,
@@ -415,6 +417,7 @@ class TextToImage:
 
 
 def begin_of(init: Image.Image, mask: Image.Image | None) -> Begin:
+    """Where painting begins. Raises InvalidValue for a mask of another size."""
     if mask is not None and mask.size != init.size:
         raise InvalidValue(
             f"The mask is {mask.width} x {mask.height}, the picture {init.width} x {init.height}.",

@@ -37,7 +37,7 @@ class Desk:
     hub: Hub
     hello: Callable[[Mapping[str, Any]], None]
     missing: Callable[[str, str], None]
-    learn: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+    learn: Callable[[str, Mapping[str, Any]], Awaitable[None]]
     heard_at: float = field(default_factory=steady)
 
     async def answer(self, said: Mapping[str, Any]) -> Any:
@@ -93,7 +93,7 @@ class Desk:
             # A cancel that came in the last moment goes before.
             await self._canceled(said)
             return "lost"
-        self.learn({"id": said["id"]}, said["result"])
+        await self.learn(said["id"], said["result"])
         return "done"
 
     async def _fail(self, said: Mapping[str, Any]) -> None:

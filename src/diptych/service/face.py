@@ -80,14 +80,14 @@ def _frozen(value: Any) -> Any:
 class Bells(Hub):
     """A hub that rings the engine as well: what begins, and what is given up."""
 
-    def __init__(self, face: Callable[[], Supervisor | None]):
+    def __init__(self, engine: Callable[[], Supervisor | None]):
         super().__init__()
-        self._face = face
+        self._engine = engine
 
     def publish(self, said: Moved | Live) -> None:
         """Tell who looks on, and the engine."""
         super().publish(said)
-        supervisor = self._face()
+        supervisor = self._engine()
         if supervisor is None or isinstance(said, Live):
             return
         if said.kind == "cancel_asked":

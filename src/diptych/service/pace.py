@@ -1,11 +1,9 @@
-"""How long things take: learnt from what was done, kept over restarts, told as an ETA."""
+"""How long things take: learnt from what was done, kept over restarts."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from statistics import median, quantiles
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -14,7 +12,6 @@ from diptych.service.jobs.schema import pace
 
 KEEP = 0.7  # of the mean so far, at each new one
 UNKNOWN = {"paint": 0.05, "read": 0.2, "chat": 1.0, "embed": 0.1}  # seconds, before any was done
-REMEMBERED = 200  # ratios of what happened to what was told
 
 
 def key_of(spec: Mapping[str, Any]) -> str:
@@ -33,10 +30,9 @@ def units_of(spec: Mapping[str, Any]) -> float:
 
 @dataclass
 class Pace:
-    """`seconds` of the engine a unit, by key; `ratios` of times that were told."""
+    """`seconds` of the engine a unit, by key."""
 
     seconds: dict[str, float] = field(default_factory=dict)
-    ratios: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
     @classmethod
     def load(cls, connection: Connection) -> Pace:
@@ -69,18 +65,6 @@ class Pace:
         before = self.seconds.get(key)
         self.seconds[key] = one if before is None else KEEP * before + (1 - KEEP) * one
         return key, self.seconds[key]
-
-    def happened(self, told: float, took: float) -> None:
-        """A job took so long, from its acceptance to its end."""
-        if told > 0:
-            self.ratios.append(took / told)
-
-    def eta(self, ahead: float, own: float) -> tuple[float, float]:
-        """Seconds to the end, of which half of the jobs are sooner, and four of five."""
-        plain = ahead + own
-        if len(self.ratios) < 5:
-            return plain, 2 * plain
-        return plain * median(self.ratios), plain * quantiles(self.ratios, n=5)[3]
 
 
 def keep(connection: Connection, key: str, seconds: float) -> None:

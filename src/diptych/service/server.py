@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,17 @@ from diptych.foundation.errors import DiptychError, InvalidValue
 from diptych.foundation.files import write_whole
 from diptych.service import artifacts, keyring
 from diptych.service.api.app import make_app
-from diptych.service.api.reads import job_of, key_of, load
+from diptych.service.api.reads import job_of, key_of
 from diptych.service.api.settings import Settings
 from diptych.service.api.state import State
 from diptych.service.desk import Desk, steady
 from diptych.service.face import Bells, Face
 from diptych.service.guards.header_deadline import with_deadline
 from diptych.service.guards.keys import Key
+from diptych.service.guards.moderation import WordList
 from diptych.service.guards.pictures import Decoder
 from diptych.service.guards.rates import Rates
-from diptych.service.jobs import tidying
+from diptych.service.jobs import queries, tidying
 from diptych.service.jobs.database import Database
 from diptych.service.jobs.store import Moved, Stored
 from diptych.service.pace import Pace
@@ -41,10 +43,12 @@ HEADER_WITHIN = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """`keep_days`: after so many days what is not starred is erased, 0 for never."""
+    """`gate`: prompts that are refused. `keep_days`: after so many days what is not starred is
+    erased, 0 for never."""
 
     settings: Settings
     engine: EngineSettings
+    gate: WordList = field(default_factory=WordList)
     keep_days: float = 0.0
 
 
@@ -66,8 +70,17 @@ class Files:
 def serve(settings: ServerSettings) -> None:
     """Until SIGINT or SIGTERM. Raises InvalidValue for a folder that another server has, or an
     address that cannot be taken."""
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_Server(settings).run())
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop()) as runner:
+        runner.run(_Server(settings).run())
+
+
+def _loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where it exists."""
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 class _Server:
@@ -111,6 +124,7 @@ class _Server:
             settings=web, database=self.database, artifacts=self.files, engine=self.face,
             hub=self.hub, decoder=decoder, keys=self._key, secret=_secret(web.data),
             rates=Rates(per_user=web.per_user, per_address=web.per_address),
+            gate=self.settings.gate,
         )  # fmt: skip
         config = uvicorn.Config(
             make_app(state), http=with_deadline(HEADER_WITHIN), log_level="warning",
@@ -140,7 +154,7 @@ class _Server:
 
     async def _tidied(self) -> None:
         wall, now = time.time(), steady()
-        self.busy = self.database.read(load)
+        _, self.busy = self.database.read(queries.load)
 
         def due(connection: Connection) -> tuple[list[Moved], list[str]]:
             moved = tidying.reap(connection, now, wall) + tidying.expire(connection, now, wall)
@@ -175,15 +189,13 @@ class _Server:
     def _works(self) -> bool:
         return self.busy > 0
 
-    def _learn(self, told: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        row = self.database.read(lambda c: job_of(c, told["id"]))
+    async def _learn(self, job_id: str, result: Mapping[str, Any]) -> None:
+        row = self.database.read(lambda c: job_of(c, job_id))
         if row is None:
             return
-        self.pace.happened(row.eta, (row.ended or time.time()) - row.created)
         key, seconds = self.pace.learn(row.spec, float(result["engine_seconds"]))
-        self._later = asyncio.ensure_future(
-            self.database.write(lambda c: keep_pace(c, key, seconds))
-        )
+        with contextlib.suppress(DiptychError):  # a full disk: it is learnt again
+            await self.database.write(lambda c: keep_pace(c, key, seconds))
 
     def _key(self, sha256: str) -> Key | None:
         return self.database.read(lambda c: key_of(c, sha256))

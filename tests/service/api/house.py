@@ -29,7 +29,7 @@ from diptych.service.guards.moderation import WordList
 from diptych.service.guards.pictures import Decoder
 from diptych.service.guards.problem import App
 from diptych.service.guards.rates import Rates
-from diptych.service.jobs import store
+from diptych.service.jobs import queries, store
 from diptych.service.jobs.schema import api_key, metadata
 from diptych.service.jobs.store import Stored
 
@@ -197,7 +197,7 @@ class House:
 
     def number(self) -> int:
         """How many jobs there are."""
-        return sum(self.state.database.read(reads.counts).values())
+        return sum(self.state.database.read(queries.counts).values())
 
     def key(self, owner: str, role: keys.Role = "user") -> dict[str, str]:
         """A new key of somebody, as headers."""

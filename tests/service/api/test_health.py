@@ -131,3 +131,14 @@ def test_the_document_has_every_route_and_says_what_problems_are(tmp_path: Path)
 def test_torch_is_never_imported() -> None:
     code = "import sys, diptych.service.api.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_before_the_engine_has_told_its_models_it_is_busy(tmp_path: Path) -> None:
+    async def run() -> None:
+        for state, status in (("starting", 503), ("broken", 404)):
+            async with house(tmp_path, worker=Worker(models={}, state=state)) as at:
+                answer = await at.client.post("/v1/generate", json={"prompt": "a cube"})
+                assert answer.status_code == status
+                assert ("retry-after" in answer.headers) == (status == 503)
+
+    asyncio.run(run())

@@ -156,7 +156,11 @@ def test_a_talk_that_was_cached_or_missed_comes_whole(tmp_path: Path) -> None:
     async def run() -> None:
         async with clients(tmp_path) as (at, client):
             publish = at.state.hub.publish
-            lost = lambda said: None if getattr(said, "kind", "") == "text" else publish(said)  # noqa: E731
+
+            def lost(said: Any) -> None:
+                if getattr(said, "kind", "") != "text":
+                    publish(said)
+
             object.__setattr__(at.state.hub, "publish", lost)
             stream = await client.chat.completions.create(
                 model="reader", messages=[{"role": "user", "content": "Hello"}], stream=True

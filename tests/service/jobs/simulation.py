@@ -125,10 +125,10 @@ class World:
         elif act == 4:
             self.do(lambda c: store.place_at(c, one, self.dice.randrange(4)))
         elif act == 5:
-            if self.do(lambda c: tidying.hide(c, one, self.wall)):
+            if self.do(lambda c: tidying.hide(c, one, self.wall, self.wall + 30.0)):
                 self.given_up.add(one)
         else:
-            self.do(lambda c: tidying.unhide(c, one))
+            self.do(lambda c: tidying.unhide(c, one, self.wall))
 
     def pause(self) -> None:
         name, paused = self.dice.choice(OWNERS), self.dice.random() < 0.4

@@ -48,7 +48,7 @@ def test_a_class_goes_before_another(database: Database):
 LEAVES = {
     "cancel": lambda c, i: store.cancel(c, i, 0.0),
     "hold": lambda c, i: store.hold(c, i, True, 0.0),
-    "delete": lambda c, i: tidying.hide(c, i, 0.0),
+    "delete": lambda c, i: tidying.hide(c, i, 0.0, 30.0),
 }
 
 

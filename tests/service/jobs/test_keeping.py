@@ -50,7 +50,7 @@ def test_an_equal_request_is_answered_from_before(database: Database):
     ):
         (other,) = ask(database, name, **changes)
         assert kinds(database, other) == ["queued"]
-    database.write_now(lambda c: [tidying.hide(c, one, 0.0) for one in (first, again)])
+    database.write_now(lambda c: [tidying.hide(c, one, 0.0, 30.0) for one in (first, again)])
     assert kinds(database, ask(database, spec=same, equal="f")[0]) == ["queued"]
 
 
@@ -114,18 +114,18 @@ def test_a_deletion_can_be_taken_back_and_then_not(database: Database):
             rating.insert(), {"job_id": job_id, "owner": "ann", "value": 1, "at": 0.0}
         )
     )
-    assert database.write_now(lambda c: tidying.hide(c, job_id, 100.0)) == []
-    assert database.write_now(lambda c: tidying.hide(c, job_id, 100.0)) is None
+    assert database.write_now(lambda c: tidying.hide(c, job_id, 100.0, 130.0)) == []
+    assert database.write_now(lambda c: tidying.hide(c, job_id, 100.0, 130.0)) is None
     assert database.read(lambda c: queries.job_of(c, job_id)) is None
     assert database.read(lambda c: queries.events_after(c, job_id)) == []
     assert database.read(lambda c: queries.artifacts_of(c, job_id)) == []
     assert database.write_now(lambda c: tidying.erase_due(c, 129.0)) == []
-    assert database.write_now(lambda c: tidying.unhide(c, job_id))
+    assert database.write_now(lambda c: tidying.unhide(c, job_id, 129.0))
     assert database.read(lambda c: queries.job_of(c, job_id)) is not None
-    database.write_now(lambda c: tidying.hide(c, job_id, 100.0))
+    database.write_now(lambda c: tidying.hide(c, job_id, 100.0, 130.0))
     only = f"{job_id:0>64}"[:64]
     assert database.write_now(lambda c: tidying.erase_due(c, 130.0)) == [only]
-    assert not database.write_now(lambda c: tidying.unhide(c, job_id))
+    assert not database.write_now(lambda c: tidying.unhide(c, job_id, 130.0))
     stone = database.read(lambda c: queries.tombstone_of(c, job_id))
     assert stone is not None and tuple(stone) == (job_id, "ann", 130.0, "deleted")
     for table in (event, rating):
@@ -137,7 +137,7 @@ def test_a_deletion_can_be_taken_back_and_then_not(database: Database):
 def test_a_running_job_is_erased_when_it_has_ended(database: Database):
     (job_id,) = ask(database)
     claim(database)
-    moved = database.write_now(lambda c: tidying.hide(c, job_id, 0.0))
+    moved = database.write_now(lambda c: tidying.hide(c, job_id, 0.0, 30.0))
     assert moved is not None and [one.kind for one in moved] == ["cancel_asked"]
     database.write_now(lambda c: tidying.erase_due(c, 99.0))
     assert row(database, job_id).status == "running"

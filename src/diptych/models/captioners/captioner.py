@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-class Captioner(nn.Module):
+class Captioner(nn.Module, ABC):
     """`look(**seen)` makes a memory of features (what `sees` names), a tensor or a tuple of them;
     `say(memory, tokens)` gives logits of each next word."""
 
     sees: tuple[str, ...] = ("grid",)
 
+    @abstractmethod
     def look(self, **seen: Tensor) -> Any:
         """Features with rows first -> memory"""
-        raise NotImplementedError
 
+    @abstractmethod
     def say(self, memory: Any, tokens: Tensor) -> Tensor:
         """memory, tokens [B, L] int64 from the mark of begin on -> logits of the next [B, L, V]"""
-        raise NotImplementedError
 
     def step(self, memory: Any, tokens: Tensor) -> tuple[Tensor, Any]:
         """memory, all tokens so far [B, N] -> logits of the next [B, V], and the memory for it.

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, bindparam, update
 
 from diptych.service.api import reads
 from diptych.service.api.asking import Ask
@@ -20,11 +20,13 @@ from diptych.service.api.state import State
 from diptych.service.guards import words
 from diptych.service.guards.moderation import moderated
 from diptych.service.guards.problem import Problem
-from diptych.service.jobs import accepting
+from diptych.service.jobs import accepting, queries
 from diptych.service.jobs.accepting import Accepted, Key, Wanted
 from diptych.service.jobs.schema import job
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+# Built once: to put a statement together takes longer than to run it.
+_ETA = update(job).where(job.c.id == bindparam("job_id")).values(eta=bindparam("told"))
 _LOG = logging.getLogger("diptych.service")
 
 
@@ -117,7 +119,7 @@ def _check_room(state: State, connection: Connection, name: str, cost: float, ro
         raise Problem("disk-full", detail="Delete pictures, or ask the operator for room.")
     settings = state.settings
     mosts = (settings.most_cost_each, settings.most_cost)
-    for waits, most in zip(reads.loads(connection, name), mosts, strict=True):
+    for (_, waits), most in zip(queries.loads(connection, name), mosts, strict=True):
         # A job alone is always let in, however long it takes.
         if waits and waits + cost > most:
             eta = max(1, math.ceil(waits + cost - most))
@@ -136,7 +138,7 @@ def _ticket(connection: Connection, job_id: str, again: bool) -> Ticket:
     eta = row.eta
     if row.status == "queued" and not again:
         eta = reads.etas(connection, [row])[job_id]
-        connection.execute(update(job).where(job.c.id == job_id).values(eta=eta))
+        connection.execute(_ETA, {"job_id": job_id, "told": eta})
     elif row.status != "queued" and not again:
         eta = 0.0
     return Ticket(job_id, row.status, eta, row.cost, row.spec.get("seed"), again)

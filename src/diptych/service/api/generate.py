@@ -19,7 +19,7 @@ from diptych.service.api.shapes import AcceptedShape, BatchShape
 from diptych.service.api.state import ModelInfo
 from diptych.service.guards.fields import LARGEST_SEED, Seed, Strict
 from diptych.service.guards.problem import Problem
-from diptych.service.jobs import accepting
+from diptych.service.jobs import accepting, queries
 from diptych.service.jobs.accepting import Wanted
 
 MOST_TOGETHER = 64
@@ -57,7 +57,7 @@ async def generate(ask: Ask) -> Response:
     asked = await ask.body(Generate)
     wanted = painting(ask, asked)
     if ask.query(Dry).dry_run == "true":
-        waits = ask.read(reads.load)
+        _, waits = ask.read(queries.load)
         price = {"engine_seconds": round(wanted.cost, 3)}
         return said({**price, "eta_seconds": round(waits + wanted.cost, 3), "accepted": False})
     ticket = await admitted_one(ask, wanted, asked.model_dump())

@@ -11,12 +11,12 @@ from prometheus_client import generate_latest
 from starlette.responses import Response
 
 from diptych.foundation.errors import NotWritten
-from diptych.service.api import reads
 from diptych.service.api.admitting import has_room
 from diptych.service.api.asking import Ask, Handler, Row, said
 from diptych.service.api.shapes import HealthShape
 from diptych.service.api.state import State
-from diptych.service.jobs import store
+from diptych.service.jobs import queries
+from diptych.service.jobs.facts import put_fact
 
 _EACH = 1.0  # seconds between two commits that only ask
 _LONGEST = 5.0
@@ -51,7 +51,7 @@ class Ready:
 async def _commits(state: State) -> bool:
     try:
         async with asyncio.timeout(_LONGEST):
-            await state.database.write(lambda c: store.put_fact(c, "ready", time.time()))
+            await state.database.write(lambda c: put_fact(c, "ready", time.time()))
     except (NotWritten, TimeoutError, OSError):
         return False
     return True
@@ -60,7 +60,7 @@ async def _commits(state: State) -> bool:
 async def metrics(ask: Ask) -> Response:
     """What Prometheus reads."""
     state = ask.state
-    jobs, waits = ask.read(lambda c: (reads.counts(c), reads.load(c)))
+    jobs, waits = ask.read(lambda c: (queries.counts(c), queries.load(c)[1]))
     lines = [generate_latest(state.metrics.registry).decode().rstrip("\n")]
     lines += _gauge(
         "diptych_jobs", "Jobs by status", {f'{{status="{k}"}}': n for k, n in jobs.items()}

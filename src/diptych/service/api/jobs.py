@@ -16,7 +16,7 @@ from diptych.service.api.asking import Ask, Row, said
 from diptych.service.api.shapes import DeletedShape, JobShape, JobsShape, QueueShape, Status
 from diptych.service.guards.fields import Strict
 from diptych.service.guards.problem import Problem
-from diptych.service.jobs import store
+from diptych.service.jobs import store, tidying
 from diptych.service.jobs.machine import TERMINAL
 from diptych.service.jobs.store import Moved
 
@@ -104,14 +104,18 @@ async def place(ask: Ask) -> Response:
 
 async def delete(ask: Ask) -> Response:
     """Hide it, and erase it when the time to undo is over."""
-    until = time.time() + ask.state.settings.undo
-    await _changed(ask, lambda c, job_id: marks.hide(c, job_id, time.time(), until))
+    wall = time.time()
+    until = wall + ask.state.settings.undo
+    moved = await _written(ask, lambda c, i: tidying.hide(c, i, wall, until))
+    for one in moved or ():
+        ask.state.hub.publish(one)
+        ask.state.engine.ring()
     return said({"job_id": _id(ask), "undo_until": until})
 
 
 async def undo(ask: Ask) -> Response:
     """Bring a deleted job back."""
-    shown = await _written(ask, lambda c, i: marks.show(c, i, time.time()), hidden=True)
+    shown = await _written(ask, lambda c, i: tidying.unhide(c, i, time.time()), hidden=True)
     row = mine(ask, _id(ask))
     if not shown:
         raise _wrong(row.status, "The job is not deleted.")

@@ -14,12 +14,16 @@ from diptych.service.guards.problem import Problem
 
 
 def model_of(ask: Ask, name: str | None, does: Does, field: str = "/model") -> ModelInfo:
-    """The model of this name, or the first that does it. Raises Problem 404 unknown-name."""
+    """The model of this name, or the first that does it. Raises Problem: 404 unknown-name,
+    503 busy before the engine has told what there is."""
     fit = {known: info for known, info in ask.state.engine.models.items() if info.does == does}
     if name is None and fit:
         return next(iter(fit.values()))
     if name is not None and name in fit:
         return fit[name]
+    if not fit and ask.state.engine.state == "starting":
+        detail = "The models are being loaded. Ask again in a few seconds."
+        raise Problem("busy", detail=detail, headers={"Retry-After": "5"})
     if not fit:
         detail = "No model of this server does that; the operator adds one."
         raise Problem("unknown-name", detail=detail, field=field)

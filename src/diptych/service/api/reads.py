@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, exists, func, not_, or_, select
+from sqlalchemy import Connection, Row, and_, bindparam, exists, select
 
 from diptych.service.guards.keys import Key
+from diptych.service.jobs import queries
 from diptych.service.jobs.queries import ORDER
 from diptych.service.jobs.queries import listed as listed
 from diptych.service.jobs.queries import tombstone_of as tombstone_of
@@ -23,12 +24,12 @@ from diptych.service.jobs.schema import (
 )
 
 _SHOWN = job.c.erase_at.is_(None)
-_PAUSED = exists().where(and_(owner.c.name == job.c.owner, owner.c.paused))
+_JOB = select(job).where(job.c.id == bindparam("job_id"))
 
 
 def job_of(connection: Connection, job_id: str) -> Row[Any] | None:
     """A job's row, hidden or not."""
-    return connection.execute(select(job).where(job.c.id == job_id)).one_or_none()
+    return connection.execute(_JOB, {"job_id": job_id}).one_or_none()
 
 
 def waiting(connection: Connection, name: str) -> Sequence[Row[Any]]:
@@ -82,55 +83,17 @@ def etas(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, float]:
     queued = [row for row in rows if row.status == "queued"]
     if not queued:
         return {}
-    running = connection.execute(
-        select(job.c.cost, job.c.step, job.c.steps).where(job.c.status == "running")
-    ).all()
-    busy = sum(one.cost * max(0.0, 1 - one.step / max(one.steps, 1)) for one in running)
     if len(queued) == 1:  # the usual case, which need not read the whole queue
         (row,) = queued
-        return {row.id: busy + _before(connection, row) + row.cost}
+        return {row.id: queries.ahead_of(connection, row)[1] + row.cost}
+    _, busy = queries.running(connection)
     waits, found = busy, {}
-    free = and_(not_(job.c.held), not_(_PAUSED)).label("free")
+    free = queries.WAITS.label("free")
     asked = select(job.c.id, job.c.cost, free).where(job.c.status == "queued").order_by(*ORDER)
     for one in connection.execute(asked):
         found[one.id] = waits + one.cost
         waits += one.cost if one.free else 0.0
     return {row.id: found.get(row.id, busy + row.cost) for row in queued}
-
-
-def _before(connection: Connection, row: Row[Any]) -> float:
-    here = [row._mapping[one.name] for one in ORDER]
-    # Written out: a comparison of rows is no matter of course in every database.
-    before = or_(
-        *(
-            and_(*(ORDER[j] == here[j] for j in range(i)), ORDER[i] < here[i])
-            for i in range(len(ORDER))
-        )
-    )
-    free = and_(job.c.status == "queued", not_(job.c.held), not_(_PAUSED), before)
-    asked = select(func.coalesce(func.sum(job.c.cost), 0.0)).where(free)
-    return float(connection.scalar(asked) or 0.0)
-
-
-def load(connection: Connection, name: str = "") -> float:
-    """Predicted seconds of the engine that one owner, or all, have waiting and under way."""
-    busy = job.c.status.in_(["queued", "running"])
-    asked = select(func.coalesce(func.sum(job.c.cost), 0.0)).where(busy)
-    return float(connection.scalar(asked.where(job.c.owner == name) if name else asked) or 0.0)
-
-
-def loads(connection: Connection, name: str) -> tuple[float, float]:
-    """`load` of one owner and of all, in one pass over the queue."""
-    mine = func.sum(case((job.c.owner == name, job.c.cost), else_=0.0))
-    asked = select(func.coalesce(mine, 0.0), func.coalesce(func.sum(job.c.cost), 0.0))
-    own, every = connection.execute(asked.where(job.c.status.in_(["queued", "running"]))).one()
-    return float(own), float(every)
-
-
-def counts(connection: Connection) -> dict[str, int]:
-    """How many jobs there are of each status."""
-    asked = select(job.c.status, func.count()).group_by(job.c.status)
-    return {status: int(number) for status, number in connection.execute(asked)}
 
 
 def is_paused(connection: Connection, name: str) -> bool:

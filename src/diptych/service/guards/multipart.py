@@ -3,7 +3,8 @@ text that is not UTF-8, which it reads as Latin-1, and a form that ends before i
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, UploadFile
@@ -15,6 +16,8 @@ from diptych.service.guards.problem import Problem
 MOST_FIELDS = 32
 MOST_FILES = 4
 MOST_TEXT = 64 << 10  # bytes of one field that is no file
+
+_Item = tuple[str, UploadFile | str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,22 +53,18 @@ async def form(content_type: str, body: AsyncGenerator[bytes, None]) -> Form:
         return await _form(items)
 
 
-class _closing:  # noqa: N801 - used as the functions of contextlib are
+@asynccontextmanager
+async def _closing(items: list[_Item]) -> AsyncIterator[list[_Item]]:
     """Closes the files of a form, which may lie on disk."""
-
-    def __init__(self, items: list[tuple[str, UploadFile | str]]):
-        self._items = items
-
-    async def __aenter__(self) -> list[tuple[str, UploadFile | str]]:
-        return self._items
-
-    async def __aexit__(self, *_: object) -> None:
-        for _name, value in self._items:
+    try:
+        yield items
+    finally:
+        for _name, value in items:
             if isinstance(value, UploadFile):
                 await value.close()
 
 
-async def _form(items: list[tuple[str, UploadFile | str]]) -> Form:
+async def _form(items: list[_Item]) -> Form:
     texts: dict[str, str] = {}
     files: dict[str, bytes] = {}
     for raw, value in items:

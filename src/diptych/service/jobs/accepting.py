@@ -20,6 +20,9 @@ from diptych.service.jobs.schema import event, idempotency, job
 from diptych.service.jobs.store import Moved, Stored, keep, move
 
 INTERACTIVE, USUAL, LARGE = 0, 1, 2  # classes: somebody waits; a picture; a batch
+# Built once: to put a statement together takes longer than to run it.
+_NEW_JOB, _FIRST = insert(job), insert(event)
+
 KEEP_KEYS = 24 * 3600.0
 
 
@@ -117,7 +120,7 @@ def _one(
     begun = Job(deadline=one.deadline)
     sha = canonical(one.spec)
     connection.execute(
-        insert(job),
+        _NEW_JOB,
         {
             "id": job_id, "owner": name, "kind": one.kind, "class": one.rank,
             "vtime": fairness.begins(connection, name, one.rank), "cost": one.cost, **asdict(begun),
@@ -126,7 +129,7 @@ def _one(
         },
     )  # fmt: skip
     first = {"job_id": job_id, "seq": 1, "kind": "queued", "at": wall, "data": {}}
-    connection.execute(insert(event), first)
+    connection.execute(_FIRST, first)
     keep(connection, job_id, one.inputs, wall)
     moved = [Moved(job_id, name, begun, 1, "queued", {})]
     if one.equal:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, exists, func, not_, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+)
 
 from diptych.service.jobs.schema import (
     QUEUED,
@@ -22,6 +34,32 @@ _SHOWN = job.c.erase_at.is_(None)
 _PAUSED = exists().where(and_(owner.c.name == job.c.owner, owner.c.paused))
 WAITS = and_(QUEUED, not_(job.c.held), _SHOWN, not_(_PAUSED))
 ORDER = (job.c["class"], job.c.vtime, job.c.created, job.c.id)  # in which jobs are claimed
+
+
+def _before() -> ColumnElement[bool]:
+    """What is claimed before a place in that order. Written out, since a comparison of rows is no
+    matter of course in every database."""
+    here = [bindparam(f"at_{one.name}", type_=one.type) for one in ORDER]
+    return or_(
+        *(
+            and_(*(ORDER[j] == here[j] for j in range(i)), ORDER[i] < here[i])
+            for i in range(len(ORDER))
+        )
+    )
+
+
+# Built once: to put a statement together takes longer than to run it.
+_JOB = select(job).where(job.c.id == bindparam("job_id"))
+_COST = func.coalesce(func.sum(job.c.cost), 0.0)
+_BEFORE = select(func.count(), _COST).where(WAITS, _before())
+_RUNNING = select(job.c.cost, job.c.step, job.c.steps).where(RUNNING)
+_OWN = job.c.owner == bindparam("who")
+_LOADS = select(
+    func.coalesce(func.sum(case((_OWN, 1), else_=0)), 0),
+    func.coalesce(func.sum(case((_OWN, job.c.cost), else_=0.0)), 0.0),
+    func.count(),
+    _COST,
+).where(or_(QUEUED, RUNNING))
 
 
 def job_of(connection: Connection, job_id: str) -> Row[Any] | None:
@@ -67,12 +105,6 @@ def artifacts_of(connection: Connection, job_id: str) -> Sequence[Any]:
     ).all()  # fmt: skip
 
 
-def owners_of(connection: Connection, sha256: str) -> set[str]:
-    """Who has a job with an artifact: nobody else may see it."""
-    asked = select(job.c.owner).join(job_artifact, job_artifact.c.job_id == job.c.id)
-    return set(connection.scalars(asked.where(job_artifact.c.sha256 == sha256, _SHOWN)))
-
-
 def queue(connection: Connection) -> Sequence[Any]:
     """Jobs that wait (id, owner, cost), in the order in which they are claimed. Those that were
     put back for a while are among them."""
@@ -83,23 +115,25 @@ def queue(connection: Connection) -> Sequence[Any]:
 def ahead(connection: Connection, job_id: str) -> tuple[int, float]:
     """How many jobs end before a queued one begins, and their predicted seconds of the engine;
     of those under way, what is left. (0, 0) where it is not queued."""
-    row = connection.execute(select(job).where(job.c.id == job_id)).one_or_none()
-    if row is None or row.status != "queued":
+    row = connection.execute(_JOB, {"job_id": job_id}).one_or_none()
+    return (0, 0.0) if row is None else ahead_of(connection, row)
+
+
+def ahead_of(connection: Connection, row: Row[Any]) -> tuple[int, float]:
+    """`ahead` of a job whose row was read in this transaction."""
+    if row.status != "queued":
         return 0, 0.0
-    here = tuple(row._mapping[one.name] for one in ORDER)
-    # Written out, since a comparison of rows is no matter of course in every database.
-    before = or_(
-        *(
-            and_(*(ORDER[j] == here[j] for j in range(i)), ORDER[i] < here[i])
-            for i in range(len(ORDER))
-        )
-    )
-    waiting = connection.execute(
-        select(func.count(), func.coalesce(func.sum(job.c.cost), 0.0)).where(WAITS, before)
+    number, seconds = connection.execute(
+        _BEFORE, {f"at_{one.name}": row._mapping[one.name] for one in ORDER}
     ).one()
-    under_way = connection.execute(select(job.c.cost, job.c.step, job.c.steps).where(RUNNING)).all()
-    left = [one.cost * max(0.0, 1 - one.step / max(one.steps, 1)) for one in under_way]
-    return int(waiting[0]) + len(left), float(waiting[1]) + sum(left)
+    under_way, left = running(connection)
+    return int(number) + under_way, float(seconds) + left
+
+
+def running(connection: Connection) -> tuple[int, float]:
+    """How many jobs are under way, and what is left of their predicted seconds."""
+    rows = connection.execute(_RUNNING).all()
+    return len(rows), sum(one.cost * max(0.0, 1 - one.step / max(one.steps, 1)) for one in rows)
 
 
 def tombstone_of(connection: Connection, job_id: str) -> Row[Any] | None:
@@ -116,11 +150,14 @@ def counts(connection: Connection) -> dict[str, int]:
 
 def load(connection: Connection, name: str = "") -> tuple[int, float]:
     """Jobs that wait or run and their predicted seconds, of one owner or of all."""
-    asked = select(func.count(), func.coalesce(func.sum(job.c.cost), 0.0)).where(
-        or_(QUEUED, RUNNING)
-    )
-    row = connection.execute(asked.where(job.c.owner == name) if name else asked).one()
-    return int(row[0]), float(row[1])
+    own, every = loads(connection, name)
+    return own if name else every
+
+
+def loads(connection: Connection, name: str) -> tuple[tuple[int, float], tuple[int, float]]:
+    """`load` of one owner and of all, in one pass over the queue."""
+    mine, own, number, every = connection.execute(_LOADS, {"who": name}).one()
+    return (int(mine), float(own)), (int(number), float(every))
 
 
 def equal(connection: Connection, name: str, sha: str, fingerprint: str) -> Any | None:

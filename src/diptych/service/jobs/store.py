@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from diptych.service.jobs import fairness, machine
-from diptych.service.jobs.facts import get_fact, known_owner, put_fact  # noqa: F401
+from diptych.service.jobs.facts import known_owner
 from diptych.service.jobs.machine import Change, Job
 from diptych.service.jobs.queries import ORDER, WAITS
 from diptych.service.jobs.schema import QUEUED, RUNNING, artifact, event, job, job_artifact, owner

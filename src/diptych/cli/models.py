@@ -189,12 +189,12 @@ def _about(name: str) -> dict[str, Any]:
 
 
 def _sections(listed: dict[str, list[dict[str, Any]]]) -> str:
-    wide = max(len(row["name"]) for rows in listed.values() for row in rows)
     lines: list[str] = []
     for section, title in SECTIONS.items():
         lines.append(f"{title}:")
+        wide = max((len(row["name"]) for row in listed[section]), default=0)
         for row in listed[section]:
-            count = f"  {row['parameters'] / 1e6:5.1f} M" if "parameters" in row else ""
+            count = f"  {row['parameters'] / 1e6:7.1f} M" if "parameters" in row else ""
             lines.append(_hanging(f"  {row['name']:<{wide}}{count}  ", row["line"]))
         lines.append("")
     return "\n".join([*lines, "More about one: diptych models NAME"])

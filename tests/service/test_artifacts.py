@@ -125,7 +125,7 @@ def test_erased_bytes_go_at_once_but_not_those_of_another_job(database: Database
     first, sha256 = made(database, root, b"same")
     second, _ = made(database, root, b"same")
     for job_id, left in ((first, True), (second, False)):
-        database.write_now(lambda c, one=job_id: tidying.hide(c, one, NOW))
+        database.write_now(lambda c, one=job_id: tidying.hide(c, one, NOW, NOW + 30.0))
         shas = database.write_now(lambda c: tidying.erase_due(c, NOW + 30))
         assert remove(database, root, shas, wall=NOW + 30) == ([] if left else [sha256])
         assert (read(root, sha256) is not None) == left
@@ -135,7 +135,7 @@ def test_erased_bytes_go_at_once_but_not_those_of_another_job(database: Database
 def test_a_picture_made_again_while_it_is_deleted_stays(database: Database, tmp_path: Path):
     root = tmp_path / "artifacts"
     first, sha256 = made(database, root, b"same")
-    database.write_now(lambda c: tidying.hide(c, first, NOW))
+    database.write_now(lambda c: tidying.hide(c, first, NOW, NOW + 30.0))
     shas = database.write_now(lambda c: tidying.erase_due(c, NOW + 30))
     put(root, b"same", "image/png")  # another worker, between its file and its commit
     remove(database, root, shas, wall=NOW + 30)
@@ -154,7 +154,7 @@ def test_a_deletion_cut_short_is_brought_to_its_end(
 ):
     root = tmp_path / "artifacts"
     job_id, sha256 = made(database, root, b"mine")
-    database.write_now(lambda c: tidying.hide(c, job_id, NOW))
+    database.write_now(lambda c: tidying.hide(c, job_id, NOW, NOW + 30.0))
     shas = database.write_now(lambda c: tidying.erase_due(c, NOW + 30))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", lambda *args, **kwargs: 1 / 0)

@@ -148,13 +148,8 @@ def _accepted(
             "guidance": 3.0}  # fmt: skip
     wanted = Wanted(kind="paint", spec=spec, cost=pace.price(spec), steps=steps)
 
-    def run(connection: Any) -> tuple[str, float]:
-        (job_id,) = accepting.accept(connection, "local", [wanted], float(wall)).ids
-        row = reads.job_of(connection, job_id)
-        assert row is not None
-        return job_id, reads.etas(connection, [row])[job_id]
-
-    return database.write_now(run)
+    done = database.write_now(lambda c: accepting.accept(c, "local", [wanted], float(wall)))
+    return done.ids[0], done.etas[0]
 
 
 if __name__ == "__main__":

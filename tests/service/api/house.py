@@ -7,9 +7,8 @@ import base64
 import hashlib
 import io
 import re
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import httpx
 from PIL import Image
-from sqlalchemy import Connection, StaticPool, create_engine, insert
+from sqlalchemy import insert
 
 from diptych.service.api import reads
 from diptych.service.api.app import make_app
@@ -30,7 +29,8 @@ from diptych.service.guards.pictures import Decoder
 from diptych.service.guards.problem import App
 from diptych.service.guards.rates import Rates
 from diptych.service.jobs import queries, store
-from diptych.service.jobs.schema import api_key, metadata
+from diptych.service.jobs.database import Database
+from diptych.service.jobs.schema import api_key
 from diptych.service.jobs.store import Stored
 
 PAINTER = ModelInfo(
@@ -44,27 +44,6 @@ SMALL = ModelInfo(
 READER = ModelInfo(name="reader", does="read", chats=True, fingerprint="f3")
 EMBEDDER = ModelInfo(name="clip", does="embed", fingerprint="f4")
 MODELS = {one.name: one for one in (PAINTER, SMALL, READER, EMBEDDER)}
-
-
-class Database:
-    """One connection and a lock."""
-
-    def __init__(self) -> None:
-        self._engine = create_engine(
-            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
-        )
-        self._lock = threading.RLock()
-        metadata.create_all(self._engine)
-
-    async def write(self, run: Callable[[Connection], Any]) -> Any:
-        return self.read(run)
-
-    def read(self, run: Callable[[Connection], Any]) -> Any:
-        with self._lock, self._engine.begin() as connection:
-            return run(connection)
-
-    def close(self) -> None:
-        self._engine.dispose()
 
 
 @dataclass
@@ -213,7 +192,7 @@ async def house(
 ) -> AsyncIterator[House]:
     settings = {"disk_bytes": 1, "disk_share": 0.0, **settings}
     given = Settings(data=folder, **settings)
-    database, worker = Database(), worker or Worker()
+    database, worker = Database.in_memory(), worker or Worker()
     state = State(
         settings=given, database=database, artifacts=Artifacts(), engine=worker, hub=Hub(),
         decoder=Decoder(processes=1), secret=b"s" * 32, gate=gate or WordList(),

@@ -17,6 +17,7 @@ from tests.service.api.house import Worker, house, slug
 def test_ready_is_a_commit_and_at_most_one_a_second(tmp_path: Path) -> None:
     async def run() -> None:
         async with house(tmp_path, worker=Worker(state="starting")) as at:
+            await asyncio.sleep(0.05)  # the worker has looked for work
             write, count = at.state.database.write, 0
 
             async def counted(run: Any) -> Any:
@@ -37,10 +38,11 @@ def test_40_a_database_that_does_not_write(tmp_path: Path) -> None:
     async def run() -> None:
         async with house(tmp_path) as at:
 
-            async def locked(run: Any) -> Any:
+            async def locked(*asked: Any) -> Any:
                 raise NotWritten("The database is locked.")
 
-            object.__setattr__(at.state.database, "write", locked)
+            for way in ("write", "write_each"):
+                object.__setattr__(at.state.database, way, locked)
             answer = await at.client.post("/v1/generate", json={"prompt": "a cube"})
             assert (answer.status_code, slug(answer)) == (503, "busy")
             assert "locked" not in answer.text and answer.headers["retry-after"]

@@ -25,7 +25,7 @@ def test_a_key_stands_for_one_request(database: Database):
         send("ann", "y"),
         send("bob", "y"),
     )
-    assert again == Accepted(list(first.ids), again=True) and other == Accepted((), clash=True)
+    assert again == Accepted(ids=list(first.ids), again=True) and other == Accepted(clash=True)
     assert not bob.again and len(database.read(queries.queue)) == 2
     database.write_now(lambda c: tidying.forget_keys(c, 24 * 3600.0 + 1))
     assert not send("ann", "y").clash

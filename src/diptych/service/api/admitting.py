@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection
 
 from diptych.service.api import reads
 from diptych.service.api.asking import Ask
@@ -20,13 +20,10 @@ from diptych.service.api.state import State
 from diptych.service.guards import words
 from diptych.service.guards.moderation import moderated
 from diptych.service.guards.problem import Problem
-from diptych.service.jobs import accepting, queries
-from diptych.service.jobs.accepting import Accepted, Key, Wanted
-from diptych.service.jobs.schema import job
+from diptych.service.jobs import accepting
+from diptych.service.jobs.accepting import Accepted, Asked, Key, Wanted
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-# Built once: to put a statement together takes longer than to run it.
-_ETA = update(job).where(job.c.id == bindparam("job_id")).values(eta=bindparam("told"))
 _LOG = logging.getLogger("diptych.service")
 
 
@@ -54,26 +51,26 @@ async def admitted(ask: Ask, wanted: Sequence[Wanted], asked: Mapping[str, Any])
 
     Raises Problem: 422 key-reused, 503 queue-full, 507 disk-full.
     """
-    key, wall = _key(ask, asked), time.time()
-    room = has_room(ask.state)
-    cost = sum(one.cost for one in wanted)
-
-    def run(connection: Connection) -> tuple[Accepted, list[Ticket]]:
-        known = key is not None and reads.key_is_known(connection, ask.owner, key.name)
-        if not known:
-            _check_room(ask.state, connection, ask.owner, cost, room)
-        done = accepting.accept(connection, ask.owner, wanted, wall, key)
-        return done, [_ticket(connection, job_id, done.again) for job_id in done.ids]
-
-    done, tickets = await ask.state.database.write(run)
+    key, state = _key(ask, asked), ask.state
+    settings = state.settings
+    if not has_room(state) and not _is_known(ask, key):
+        raise Problem("disk-full", detail="Delete pictures, or ask the operator for room.")
+    request = Asked(
+        owner=ask.owner, wanted=wanted, wall=time.time(), key=key,
+        most=(settings.most_cost_each, settings.most_cost),
+    )  # fmt: skip
+    done = await state.database.write_each(accepting.accept_all, request)
     if done.clash:
         detail = "Send a new key, or the request it stands for."
         raise Problem("key-reused", detail=detail, field="Idempotency-Key")
+    if done.over:
+        raise _full(done.over)
+    if done.again:
+        return ask.read(lambda c: [_before(c, job_id) for job_id in done.ids])
     for moved in done.moved:
-        ask.state.hub.publish(moved)
-    if done.moved:
-        ask.state.engine.ring()
-    return tickets
+        state.hub.publish(moved)
+    state.engine.ring()
+    return _tickets(wanted, done)
 
 
 async def admitted_one(ask: Ask, wanted: Wanted, asked: Mapping[str, Any]) -> Ticket:
@@ -114,31 +111,31 @@ def has_room(state: State) -> bool:
     return disk.free >= max(settings.disk_bytes, settings.disk_share * disk.total)
 
 
-def _check_room(state: State, connection: Connection, name: str, cost: float, room: bool) -> None:
-    if not room:
-        raise Problem("disk-full", detail="Delete pictures, or ask the operator for room.")
-    settings = state.settings
-    mosts = (settings.most_cost_each, settings.most_cost)
-    for (_, waits), most in zip(queries.loads(connection, name), mosts, strict=True):
-        # A job alone is always let in, however long it takes.
-        if waits and waits + cost > most:
-            eta = max(1, math.ceil(waits + cost - most))
-            raise Problem(
-                "queue-full",
-                detail=f"Ask again in about {eta} s.",
-                extra={"eta_seconds": eta},
-                headers={"Retry-After": str(eta)},
-            )
+def _is_known(ask: Ask, key: Key | None) -> bool:
+    return key is not None and ask.read(lambda c: reads.key_is_known(c, ask.owner, key.name))
 
 
-def _ticket(connection: Connection, job_id: str, again: bool) -> Ticket:
+def _full(over: float) -> Problem:
+    eta = max(1, math.ceil(over))
+    return Problem(
+        "queue-full",
+        detail=f"Ask again in about {eta} s.",
+        extra={"eta_seconds": eta},
+        headers={"Retry-After": str(eta)},
+    )
+
+
+def _tickets(wanted: Sequence[Wanted], done: Accepted) -> list[Ticket]:
+    status = {moved.id: moved.job.status for moved in done.moved}
+    return [
+        Ticket(job_id, status[job_id], eta, one.cost, one.spec.get("seed"))
+        for job_id, eta, one in zip(done.ids, done.etas, wanted, strict=True)
+    ]
+
+
+def _before(connection: Connection, job_id: str) -> Ticket:
+    """Of an earlier request with the same key."""
     row = reads.job_of(connection, job_id)
     if row is None:
         raise Problem("gone", detail="The job of this key was erased.", field="Idempotency-Key")
-    eta = row.eta
-    if row.status == "queued" and not again:
-        eta = reads.etas(connection, [row])[job_id]
-        connection.execute(_ETA, {"job_id": job_id, "told": eta})
-    elif row.status != "queued" and not again:
-        eta = 0.0
-    return Ticket(job_id, row.status, eta, row.cost, row.spec.get("seed"), again)
+    return Ticket(job_id, row.status, row.eta, row.cost, row.spec.get("seed"), again=True)

@@ -68,6 +68,8 @@ class Ask:
 
     def query(self, model: type[Body]) -> Body:
         """The query by a model of strings. Raises Problem for an unknown or doubled name."""
+        if not self.request.scope["query_string"]:
+            return validated(model, {})
         pairs = self.request.query_params.multi_items()
         if len({name for name, _ in pairs}) < len(pairs):
             raise Problem("bad-field", detail="Send each query value once.")

@@ -18,6 +18,7 @@ from diptych.service.guards.pictures import Decoder
 from diptych.service.guards.rates import Rates
 from diptych.service.jobs.store import Stored
 
+A = TypeVar("A")
 T = TypeVar("T")
 Does = Literal["paint", "read", "embed"]
 
@@ -59,6 +60,7 @@ class Database(Protocol):
     """The store of jobs: one writer, many readers."""
 
     async def write(self, run: Callable[[Connection], T]) -> T: ...
+    async def write_each(self, run: Callable[[Connection, list[A]], list[T]], item: A) -> T: ...
     def read(self, run: Callable[[Connection], T]) -> T: ...
 
 

@@ -73,10 +73,12 @@ class ContentGate:
 
 def is_kind(content_type: str, kinds: Set[str]) -> bool:
     """Whether a Content-Type is one of these, in UTF-8 where it says an encoding of JSON."""
-    header = Header()
-    header["content-type"] = content_type.replace("\r", " ").replace("\n", " ")
-    kind = content_type.partition(";")[0].strip().lower()
-    charset = str(header.get_param("charset") or "utf-8").lower()
+    kind, _, parameters = (part.strip().lower() for part in content_type.partition(";"))
+    charset = "utf-8"
+    if parameters:  # a parser of mail, which is slow
+        header = Header()
+        header["content-type"] = content_type.replace("\r", " ").replace("\n", " ")
+        charset = str(header.get_param("charset") or charset).lower()
     return kind in kinds and (kind != "application/json" or charset in ("utf-8", "utf8"))
 
 
@@ -85,7 +87,9 @@ def acceptable(accept: str, offered: tuple[str, ...]) -> str:
 
     Raises Problem 406.
     """
-    wishes = [_wish(part) for part in accept.split(",") if part.strip()] or [("*/*", 1.0)]
+    if accept.strip(" ,") in ("", "*/*"):
+        return offered[0]
+    wishes = [_wish(part) for part in accept.split(",") if part.strip()]
     best = max(offered, key=lambda kind: _liked(kind, wishes))
     if _liked(best, wishes) > 0:
         return best

@@ -27,6 +27,7 @@ from diptych.foundation.lock import held
 from diptych.service.jobs.migrations import upgrade
 from diptych.service.jobs.schema import metadata
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 MOST_TOGETHER = 64
@@ -37,9 +38,10 @@ OLDEST_SQLITE = (3, 35, 0)  # UPDATE ... FROM, window functions, RETURNING
 class _Order:
     """A function to run in a transaction. `loop`: where the answer is waited for, else a thread."""
 
-    run: Callable[[Connection], Any]
+    run: Callable[..., Any]
     answer: Future[Any] | asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop | None = None
+    items: tuple[Any, ...] = ()  # one, of a function that takes many
 
 
 class Database:
@@ -117,6 +119,14 @@ class Database:
         self._put(_Order(run, answer, loop))
         return await answer
 
+    async def write_each(self, run: Callable[[Connection, list[A]], list[T]], item: A) -> T:
+        """As `write`, of a function that answers several at once: items that come at the same time
+        are given to one call of it."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._put(_Order(run, answer, loop, (item,)))
+        return await answer
+
     def write_now(self, run: Callable[[Connection], T]) -> T:
         """As `write`, for a thread without a loop."""
         assert threading.current_thread() is not self._thread, "the writer would wait for itself"
@@ -179,7 +189,7 @@ class Database:
 
     def _together(self, connection: Connection, orders: Sequence[_Order]) -> list[Any]:
         with connection.begin():
-            results = [order.run(connection) for order in orders]
+            results = [one for group in _groups(orders) for one in _run(connection, group)]
         self.commits += 1
         return results
 
@@ -188,6 +198,24 @@ class Database:
             return self._together(connection, [order])[0], None
         except BaseException as error:
             return None, _said(error)
+
+
+def _groups(orders: Sequence[_Order]) -> list[list[_Order]]:
+    """Neighbours that are one call of a function."""
+    found: list[list[_Order]] = []
+    for order in orders:
+        if found and order.items and found[-1][0].items and found[-1][0].run is order.run:
+            found[-1].append(order)
+        else:
+            found.append([order])
+    return found
+
+
+def _run(connection: Connection, group: list[_Order]) -> list[Any]:
+    first = group[0]
+    if not first.items:
+        return [first.run(connection)]
+    return first.run(connection, [item for order in group for item in order.items])
 
 
 def _upgraded(writer: Engine, file: Path) -> None:

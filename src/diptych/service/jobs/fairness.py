@@ -64,7 +64,7 @@ def begins(connection: Connection, name: str, rank: int) -> float:
     last = connection.execute(_LAST, {"who": name, "rank": rank}).one_or_none()
     ends = 0.0
     if last is not None:
-        ends = last.vtime + _span(connection, name, 0.0 if last.held else last.cost)
+        ends = last.vtime + span(0.0 if last.held else last.cost, weight(connection, name))
     return max(ends, _paid_until(connection, name, rank))
 
 
@@ -76,7 +76,7 @@ def begun(connection: Connection, row: Mapping[Any, Any]) -> None:
     if row["fence"] > 0:
         return
     mine = {"who": name, "rank": rank}
-    until = vtime + _span(connection, name, row["cost"])
+    until = vtime + span(row["cost"], weight(connection, name))
     paid = connection.scalar(_PAID, mine)
     if paid is None:
         connection.execute(_PAY_FIRST, {"owner": name, "class": rank, "last": until})
@@ -103,8 +103,8 @@ def reorder(connection: Connection, row: Mapping[Any, Any], index: int) -> None:
 
 
 def _close(connection: Connection, name: str, rank: int) -> None:
-    start, weight = _paid_until(connection, name, rank), _weight(connection, name)
-    connection.execute(_CLOSE, {"who": name, "rank": rank, "start": start, "weight": weight})
+    placed = {"start": _paid_until(connection, name, rank), "weight": weight(connection, name)}
+    connection.execute(_CLOSE, {"who": name, "rank": rank, **placed})
 
 
 def _paid_until(connection: Connection, name: str, rank: int) -> float:
@@ -116,9 +116,11 @@ def _now(connection: Connection, rank: int) -> float:
     return get_fact(connection, f"vtime:{rank}", 0.0)
 
 
-def _weight(connection: Connection, name: str) -> float:
+def weight(connection: Connection, name: str) -> float:
+    """An owner's share of the engine beside others'."""
     return connection.scalar(_WEIGHT, {"who": name}) or 1.0
 
 
-def _span(connection: Connection, name: str, cost: float) -> float:
-    return cost / _weight(connection, name) + LEAST
+def span(cost: float, share_of: float) -> float:
+    """How long a job is in virtual time."""
+    return cost / share_of + LEAST

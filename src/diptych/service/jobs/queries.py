@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -11,12 +11,12 @@ from sqlalchemy import (
     Row,
     and_,
     bindparam,
-    case,
     exists,
     func,
     not_,
     or_,
     select,
+    union_all,
 )
 
 from diptych.service.jobs.schema import (
@@ -31,7 +31,8 @@ from diptych.service.jobs.schema import (
 )
 
 _SHOWN = job.c.erase_at.is_(None)
-_PAUSED = exists().where(and_(owner.c.name == job.c.owner, owner.c.paused))
+# Without a word of the job in it, so that it is looked up once and not for each of them.
+_PAUSED = job.c.owner.in_(select(owner.c.name).where(owner.c.paused))
 WAITS = and_(QUEUED, not_(job.c.held), _SHOWN, not_(_PAUSED))
 ORDER = (job.c["class"], job.c.vtime, job.c.created, job.c.id)  # in which jobs are claimed
 
@@ -52,14 +53,25 @@ def _before() -> ColumnElement[bool]:
 _JOB = select(job).where(job.c.id == bindparam("job_id"))
 _COST = func.coalesce(func.sum(job.c.cost), 0.0)
 _BEFORE = select(func.count(), _COST).where(WAITS, _before())
+_BETWEEN = _BEFORE.where(job.c["class"] == bindparam("at_class"), job.c.vtime > bindparam("after"))
 _RUNNING = select(job.c.cost, job.c.step, job.c.steps).where(RUNNING)
-_OWN = job.c.owner == bindparam("who")
-_LOADS = select(
-    func.coalesce(func.sum(case((_OWN, 1), else_=0)), 0),
-    func.coalesce(func.sum(case((_OWN, job.c.cost), else_=0.0)), 0.0),
-    func.count(),
-    _COST,
-).where(or_(QUEUED, RUNNING))
+_SHARE = select(job.c.owner, func.count().label("number"), func.sum(job.c.cost).label("seconds"))
+# In two, since of a condition with `or` SQLite makes a search through all jobs there ever were.
+_LOADS = union_all(*(_SHARE.where(state).group_by(job.c.owner) for state in (QUEUED, RUNNING)))
+
+
+class Place(NamedTuple):
+    """Of a job in the order in which jobs are claimed."""
+
+    rank: int
+    vtime: float
+    created: float
+    id: str
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """As the queries take it."""
+        return {f"at_{column.name}": value for column, value in zip(ORDER, self, strict=True)}
 
 
 def job_of(connection: Connection, job_id: str) -> Row[Any] | None:
@@ -123,9 +135,8 @@ def ahead_of(connection: Connection, row: Row[Any]) -> tuple[int, float]:
     """`ahead` of a job whose row was read in this transaction."""
     if row.status != "queued":
         return 0, 0.0
-    number, seconds = connection.execute(
-        _BEFORE, {f"at_{one.name}": row._mapping[one.name] for one in ORDER}
-    ).one()
+    place = Place(*(row._mapping[one.name] for one in ORDER))
+    number, seconds = connection.execute(_BEFORE, place.values).one()
     under_way, left = running(connection)
     return int(number) + under_way, float(seconds) + left
 
@@ -150,14 +161,27 @@ def counts(connection: Connection) -> dict[str, int]:
 
 def load(connection: Connection, name: str = "") -> tuple[int, float]:
     """Jobs that wait or run and their predicted seconds, of one owner or of all."""
-    own, every = loads(connection, name)
-    return own if name else every
+    found = loads(connection)
+    own = [found.get(name, (0, 0.0))] if name else list(found.values())
+    return sum(number for number, _ in own), sum(seconds for _, seconds in own)
 
 
-def loads(connection: Connection, name: str) -> tuple[tuple[int, float], tuple[int, float]]:
-    """`load` of one owner and of all, in one pass over the queue."""
-    mine, own, number, every = connection.execute(_LOADS, {"who": name}).one()
-    return (int(mine), float(own)), (int(number), float(every))
+def loads(connection: Connection) -> dict[str, tuple[int, float]]:
+    """`load` of each owner that has any."""
+    found: dict[str, tuple[int, float]] = {}
+    for name, number, seconds in connection.execute(_LOADS):
+        before = found.get(name, (0, 0.0))
+        found[name] = before[0] + int(number), before[1] + float(seconds)
+    return found
+
+
+def seconds_before(connection: Connection, place: Place, *, after: Place | None) -> float:
+    """Predicted seconds of what is claimed before a place; given one `after` which it comes, in the
+    same class, only of what stands between."""
+    if after is None:
+        return float(connection.execute(_BEFORE, place.values).one()[1])
+    between = {**place.values, "after": after.vtime}
+    return float(connection.execute(_BETWEEN, between).one()[1])
 
 
 def equal(connection: Connection, name: str, sha: str, fingerprint: str) -> Any | None:

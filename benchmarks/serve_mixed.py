@@ -101,7 +101,7 @@ def alone_of(ours: TextToImage, engine: Engine) -> dict[tuple[int, int], float]:
 
 def mixed(ours: TextToImage, exact: bool) -> bool:
     """Lines of a mode; whether its ratios are held."""
-    engine = Engine(exact=exact)
+    engine = Engine(exact=exact, clock=process_time)
     engine.add_painter("tiny", ours.networks)
     simulated(ours, engine, [Arrival(0.0, s, 4, i) for s in SIDES for i in range(8)], True)
     alone = alone_of(ours, engine)

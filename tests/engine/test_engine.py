@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from diptych.engine.engine import Engine
+from diptych.engine.engine import Engine, Turn
 from diptych.foundation.errors import InvalidValue, Unreadable
 from diptych.pipelines.painting import Painting, Request
 from diptych.pipelines.reader_front import ImageToText
@@ -57,7 +57,7 @@ def test_models_and_shapes_in_one_engine_give_what_each_gives_alone(
 
 
 def test_a_short_request_does_not_wait_for_the_whole_of_a_long_one(diffusion: Painting):
-    """On a clock where every turn takes a second: the short one has every other turn."""
+    """On a clock where every turn takes a second."""
     time = iter(range(10_000))
     engine = Engine(clock=lambda: float(next(time)))
     engine.add_painter("diffusion", diffusion)
@@ -73,30 +73,31 @@ def test_a_short_request_does_not_wait_for_the_whole_of_a_long_one(diffusion: Pa
         engine.step()
         turns += 1
     assert not first.done
-    assert turns <= 2 * (2 + 1)  # two evaluations and the decoding, each after one of the other's
+    assert turns <= 2 + 1 + 1  # its evaluations and its decoding, and one turn of the other
 
 
-def test_who_comes_late_gets_no_more_than_its_share(scenes: Painting, diffusion: Painting):
-    taken: dict[str, int] = {"scenes": 0, "diffusion": 0}
-    time = iter(range(10_000))
+def test_words_and_pictures_share_the_time(diffusion: Painting, reader: ImageToText):
+    """Who comes late gets no more than its share, and no less."""
+    taken, time = {"": 0, "reader": 0}, iter(range(10_000))
 
-    def learn(key: object, rows: int, seconds: float) -> None:
-        assert isinstance(key, tuple)
-        taken[key[0]] += 1
+    def learn(turn: Turn) -> None:
+        assert bool(turn.jobs) != bool(turn.texts)
+        taken[turn.reader] += 1
 
     engine = Engine(clock=lambda: float(next(time)), learn=learn)
-    engine.add_painter("scenes", scenes)
     engine.add_painter("diffusion", diffusion)
-    for _ in range(6):
-        engine.paint("scenes", scene_requests(1)[0])
-    for _ in range(5):
+    engine.add_reader("reader", reader.networks)
+    shown = np.zeros((32, 32, 3), np.uint8)
+    for _ in range(3):
+        engine.paint("diffusion", diffusion_requests(1)[0])
+    for _ in range(3):
         engine.step()
-    engine.paint("diffusion", diffusion_requests(1)[0])
+    engine.read("reader", reader.networks.ask(shown, "caption"))  # pyright: ignore[reportArgumentType]
     before = dict(taken)
     for _ in range(4):
         engine.step()
     gained = {name: taken[name] - before[name] for name in taken}
-    assert abs(gained["scenes"] - gained["diffusion"]) <= 2, gained
+    assert abs(gained[""] - gained["reader"]) <= 1, gained
 
 
 def test_a_name_is_taken_once(scenes: Painting):

@@ -1,28 +1,36 @@
-"""The engine: requests of many models and shapes, one turn of one bucket at a time.
+"""The engine: requests of many models and shapes, one turn at a time.
 
-A bucket is what may share a call: a model and a shape of latents, or a model's texts. The bucket
-that has had the least time is next, so that a short request never waits for the whole of a long one
-(step-level time slicing; `python -m benchmarks.serve_mixed` measures it).
+Pictures, and the texts of each reader, get the same time where both wait. Whose turn it is among
+pictures stands in `turns`: what is short never waits for the whole of what is long
+(`python -m benchmarks.serve_mixed` measures it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
 from diptych.engine.batching import MOST
 from diptych.engine.painting import Job, PaintingEngine
 from diptych.engine.reading import ReadingEngine
+from diptych.engine.turns import Costs, Task, chosen, tasks_of
 from diptych.foundation.errors import InvalidValue
 from diptych.pipelines.painting import Painting, Request
 from diptych.pipelines.reading import Ask, Reading
 from diptych.pipelines.text_to_image import PaintState
 from diptych.pipelines.texts import Text
 
-# A bucket, how many rows its turn had, and the seconds that it took.
-Learn = Callable[[Hashable, int, float], None]
-Turn = tuple[Callable[[], object], int]
+
+@dataclass(frozen=True)
+class Turn:
+    """What was done: some pictures' next step, or a word of each text of a reader, and the seconds
+    that it took."""
+
+    seconds: float
+    jobs: tuple[Job, ...] = ()
+    reader: str = ""
+    texts: int = 0
 
 
 @dataclass
@@ -34,11 +42,12 @@ class Engine:
 
     exact: bool = True
     most: int = MOST
-    learn: Learn | None = None
+    learn: Callable[[Turn], None] | None = None
     clock: Callable[[], float] = monotonic
     painters: dict[str, PaintingEngine] = field(default_factory=dict)
     readers: dict[str, ReadingEngine] = field(default_factory=dict)
-    spent: dict[Hashable, float] = field(default_factory=dict)
+    costs: Costs = field(default_factory=Costs)
+    spent: dict[str, float] = field(default_factory=dict)
 
     def add_painter(self, name: str, networks: Painting) -> None:
         """A model that paints. Raises InvalidValue for a name that is taken."""
@@ -67,48 +76,58 @@ class Engine:
         state: PaintState | None = None,
     ) -> Job:
         """A request to a painter; `state` is where it was and goes on."""
-        return self.painters[name].submit(request, watch, state)
+        job = self.painters[name].submit(request, watch, state)
+        job.since = self.clock()
+        return job
 
     def read(self, name: str, ask: Ask, watch: Callable[[str], None] | None = None) -> Text:
         """A request to a reader."""
         return self.readers[name].submit(ask, watch)
 
     def step(self) -> bool:
-        """A turn of the bucket that has had the least time; whether there was one."""
-        turns = self._turns()
-        if not turns:
+        """One turn; whether there was any."""
+        tasks = self._tasks()
+        # A reader by its name; "" is all pictures.
+        waiting = [*([""] if tasks else []), *(n for n, one in self.readers.items() if one.busy)]
+        if not waiting:
             self.spent.clear()
             return False
         # Who comes late begins where the others are: time that was not used is not saved up.
-        least = min((self.spent[key] for key in turns if key in self.spent), default=0.0)
-        self.spent = {key: max(self.spent.get(key, least), least) for key in turns}
-        key = min(turns, key=lambda one: self.spent[one])
-        turn, rows = turns[key]
-        began = self.clock()
-        turn()
-        took = self.clock() - began
-        self.spent[key] += took / max(rows, 1)
+        least = min((self.spent[one] for one in waiting if one in self.spent), default=0.0)
+        self.spent = {one: max(self.spent.get(one, least), least) for one in waiting}
+        group = min(waiting, key=lambda one: self.spent[one])
+        turn = self._read(group) if group else self._paint(tasks)
+        self.spent[group] += turn.seconds
         if self.learn is not None:
-            self.learn(key, rows, took)
+            self.learn(turn)
         return True
+
+    def _tasks(self) -> list[Task]:
+        now, tasks = self.clock(), list[Task]()
+        for name, painter in self.painters.items():
+            jobs = [job for of_shape in painter.shapes().values() for job in of_shape]
+            tasks += tasks_of(name, [*jobs, *painter.ready], self.costs, now)
+        return tasks
+
+    def _paint(self, tasks: list[Task]) -> Turn:
+        now = chosen(tasks, self.costs)
+        bucket, jobs = now[0].bucket, tuple(task.job for task in now)
+        painter, began = self.painters[bucket.model], self.clock()
+        if now[0].decodes:
+            painter.decode(jobs[0])
+        else:
+            painter.advance(jobs)
+        took = self.clock() - began
+        self.costs.learn(bucket, 0 if now[0].decodes else sum(task.rows for task in now), took)
+        return Turn(took, jobs)
+
+    def _read(self, name: str) -> Turn:
+        reader, began = self.readers[name], self.clock()
+        texts = reader.busy
+        reader.step()
+        return Turn(self.clock() - began, reader=name, texts=texts)
 
     def run(self) -> None:
         """All that was submitted."""
         while self.step():
             pass
-
-    def _turns(self) -> dict[Hashable, Turn]:
-        turns: dict[Hashable, Turn] = {}
-        for name, painter in self.painters.items():
-            for shape, jobs in painter.shapes().items():
-                turns[name, shape] = (_advancing(painter, shape), len(jobs))
-            if painter.ready:
-                turns[name, "decode"] = (painter.decode, 1)
-        for name, reader in self.readers.items():
-            if reader.busy:
-                turns[name, "words"] = (reader.step, reader.busy)
-        return turns
-
-
-def _advancing(painter: PaintingEngine, shape: tuple[int, ...]) -> Callable[[], None]:
-    return lambda: painter.advance(shape)

@@ -4,7 +4,7 @@ seed and adapters, and leave when they are done."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +20,7 @@ from diptych.pipelines.text_to_image import PaintState, finish, prepare, restore
 @dataclass(eq=False)
 class Job:
     """A request on its way. `error` is what it failed of; `pictures` [B, H, W, 3] uint8. `watch`
-    is called after every step of its own."""
+    is called after every step of its own. `since`: when it came, by the engine's clock."""
 
     request: Request
     watch: Callable[[PaintState], None] | None = None
@@ -28,6 +28,7 @@ class Job:
     pictures: NDArray[np.uint8] | None = None
     error: Exception | None = None
     cancelled: bool = False
+    since: float = 0.0
 
     @property
     def done(self) -> bool:
@@ -83,9 +84,10 @@ class PaintingEngine:
     def step(self) -> bool:
         """Admit, ask the network once for all that is under way, decode a picture; whether there
         is more to do."""
-        for shape in self.shapes():
-            self.advance(shape)
-        self.decode()
+        for jobs in self.shapes().values():
+            self.advance(jobs)
+        if self.ready:
+            self.decode(self.ready[0])
         return bool(self.waiting or self.active or self.ready)
 
     @torch.inference_mode()
@@ -100,9 +102,8 @@ class PaintingEngine:
         return shapes
 
     @torch.inference_mode()
-    def advance(self, shape: tuple[int, ...]) -> None:
-        """Ask the network once for all of a shape."""
-        jobs = self.shapes().get(shape, [])
+    def advance(self, jobs: Sequence[Job]) -> None:
+        """Ask the network once for some of a shape."""
         self._together([job for job in jobs if job.state is not None and not job.state.done])
         arrived = [job for job in jobs if not job.done and job.state is not None and job.state.done]
         self.ready += arrived
@@ -148,11 +149,9 @@ class PaintingEngine:
                 job.watch(state)
 
     @torch.inference_mode()
-    def decode(self) -> None:
-        """One picture of those whose latents are done."""
-        if not self.ready:
-            return
-        job = self.ready.popleft()
+    def decode(self, job: Job) -> None:
+        """The picture of one whose latents are done."""
+        self.ready.remove(job)
         if job.cancelled or job.state is None:
             return
         try:

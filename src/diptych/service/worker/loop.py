@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Any
 
-from diptych.engine.engine import Engine
+from diptych.engine.engine import Engine, Turn
 from diptych.foundation.errors import NotWritten
 from diptych.service import artifacts
 from diptych.service.worker.line import Line
@@ -105,10 +105,9 @@ class Worker:
 
     # --- while they run -----------------------------------------------------------------------
 
-    def _learn(self, key: Any, rows: int, took: float) -> None:
+    def _learn(self, turn: Turn) -> None:
         for run in self.runs.values():
-            if run.bucket == key:
-                run.seconds += took / max(rows, 1)
+            run.seconds += run.share(turn)
 
     def _watch(self) -> None:
         now = monotonic()

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from diptych.decoding.choices import Decoding
-from diptych.engine.engine import Engine
+from diptych.engine.engine import Engine, Turn
 from diptych.engine.painting import Job
 from diptych.foundation.errors import DiptychError, InvalidValue, Unreadable
 from diptych.imaging.recipe import PictureRecipe, png_bytes
@@ -29,7 +29,7 @@ from diptych.pipelines.texts import Text
 from diptych.pipelines.vlm_networks import VLMNetworks
 from diptych.service.artifacts import read as read_artifact
 from diptych.service.worker.models import Loaded
-from diptych.text.chat import Turn
+from diptych.text import chat
 
 PNG = "image/png"
 
@@ -74,7 +74,7 @@ class Room:
 
 
 class Run(ABC):
-    """One job under way. `bucket` is the engine's name of where its time goes."""
+    """One job under way."""
 
     def __init__(self, room: Room, row: Mapping[str, Any]):
         self.room, self.id, self.fence = room, str(row["id"]), int(row["fence"])
@@ -83,9 +83,9 @@ class Run(ABC):
         self.began, self.seconds, self.cancel_told = monotonic(), 0.0, False
         self.step = self.steps = 0
 
-    @property
-    @abstractmethod
-    def bucket(self) -> Any: ...
+    def share(self, turn: Turn) -> float:
+        """Its seconds of a turn of the engine."""
+        return 0.0
 
     @property
     @abstractmethod
@@ -151,10 +151,8 @@ class PaintRun(Run):
         if not finite(state):
             self.job.error = NotFinite()
 
-    @property
-    def bucket(self) -> Any:
-        shape = () if self.state is None else tuple(self.state.solving.x.shape[1:])
-        return (self.model.name, shape)
+    def share(self, turn: Turn) -> float:
+        return turn.seconds / len(turn.jobs) if self.job in turn.jobs else 0.0
 
     @property
     def done(self) -> bool:
@@ -221,7 +219,7 @@ class ReadRun(Run):
         turns = spec["turns"]
         pictures = [self.room.picture(sha) for turn in turns for sha in turn["pictures"]]
         if isinstance(networks, VLMNetworks):
-            said = [Turn(one["role"], one["text"], len(one["pictures"])) for one in turns]
+            said = [chat.Turn(one["role"], one["text"], len(one["pictures"])) for one in turns]
             return networks.ask(pictures, said, how)
         if not pictures:
             raise InvalidValue("This model answers about pictures.", do="Send one with the words.")
@@ -231,9 +229,8 @@ class ReadRun(Run):
         self.step += 1
         self.room.say(self.id, piece)
 
-    @property
-    def bucket(self) -> Any:
-        return (self.model.name, "words")
+    def share(self, turn: Turn) -> float:
+        return turn.seconds / max(turn.texts, 1) if turn.reader == self.model.name else 0.0
 
     @property
     def done(self) -> bool:
@@ -268,10 +265,6 @@ class EmbedRun(Run):
             rows += list(front.networks.embed_pictures([room.picture(sha) for sha in pictures]))
         self.vectors = [[float(number) for number in row] for row in rows]
         self.seconds = monotonic() - self.began
-
-    @property
-    def bucket(self) -> Any:
-        return None
 
     @property
     def done(self) -> bool:

@@ -1,6 +1,6 @@
 """Whose turn it is among pictures under way, and what a turn costs.
 
-Least first: seconds left times seconds in all, over the cube of the slowdown that a picture would
+Least first: seconds left times seconds in all, over the square of the slowdown that a picture would
 have if it were alone from now on. The first factor alone is the best for the mean slowdown (what is
 nearly done and what is short goes first, Yang and others, 2011, "SPTP"); the second lets nobody
 starve. Two of equal length come one after the other, so the first does not wait for the second.
@@ -42,7 +42,7 @@ class Task(NamedTuple):
     def urgency(self) -> float:
         """Less is more urgent."""
         slowdown = (self.age + self.left) / self.whole
-        return self.left * self.whole / max(slowdown, 1.0) ** 3
+        return self.left * self.whole / max(slowdown, 1.0) ** 2
 
 
 @dataclass

@@ -128,6 +128,17 @@ def test_a_picture_goes_on_from_a_file_to_the_same_bits(request, kind: str, tmp_
         assert len(begun) == len(state.table) - state.step
 
 
+def test_a_picture_that_only_has_to_be_decoded_goes_on(diffusion: Painting):
+    request = diffusion_requests(1)[0]
+    state = prepare(diffusion, request)
+    while not state.done:
+        state = step(diffusion, state)
+    engine = _engine({"diffusion": diffusion})
+    job = engine.paint("diffusion", request, state=state)
+    engine.run()
+    assert np.array_equal(job.result(), paint(diffusion, request))
+
+
 def test_files_of_other_requests_are_refused(scenes: Painting, diffusion: Painting, tmp_path: Path):
     path = write_state(tmp_path / "a.safetensors", prepare(scenes, scene_requests(1)[0]))
     with pytest.raises(Unreadable, match="another request"):

@@ -151,7 +151,10 @@ class PaintingEngine:
     @torch.inference_mode()
     def decode(self, job: Job) -> None:
         """The picture of one whose latents are done."""
-        self.ready.remove(job)
+        if job in self.ready:
+            self.ready.remove(job)
+        else:  # it came from a file, when nothing but this was left
+            self.active.remove(job)
         if job.cancelled or job.state is None:
             return
         try:

@@ -6,10 +6,12 @@ import base64
 from collections.abc import Iterator
 from io import BytesIO
 
+import numpy as np
 import openai
 import pytest
 from PIL import Image
 
+from diptych import TextToImage
 from tests.system.server import served
 
 PROMPT = "a large red circle"
@@ -47,6 +49,23 @@ def test_pictures(client: openai.OpenAI):
     assert made.data and len(made.data) == 2
     shown = [Image.open(BytesIO(base64.b64decode(str(one.b64_json)))) for one in made.data]
     assert {picture.size for picture in shown} == {(64, 64)}
+
+
+@pytest.mark.filterwarnings("ignore:deprecated")  # by the client: OpenAI gives variations up
+def test_a_picture_is_changed_and_varied(client: openai.OpenAI):
+    """The edit is what the same call in Python paints."""
+    start = base64.b64decode(picture_of(client))
+    words, more = "a large blue circle", {"strength": 0.7, "seed": 5}
+    made = client.images.edit(
+        image=start, prompt=words, response_format="b64_json", extra_body=more
+    )  # pyright: ignore
+    assert made.data
+    edited = Image.open(BytesIO(base64.b64decode(str(made.data[0].b64_json))))
+    painter = TextToImage.load("scenes-t2i")
+    wanted = painter(words, init=Image.open(BytesIO(start)), strength=0.7, seed=5)
+    assert np.array_equal(np.asarray(edited), np.asarray(wanted))
+    varied = client.images.create_variation(image=start, n=2, response_format="b64_json")
+    assert varied.data and len(varied.data) == 2
 
 
 def test_a_picture_is_talked_about_whole_and_in_pieces(client: openai.OpenAI):

@@ -78,6 +78,15 @@ def upright_rgb(picture: Image.Image) -> Image.Image:
     return turned.convert("RGB")
 
 
+def upright_alpha(picture: Image.Image) -> Image.Image | None:
+    """Opacity, turned as its EXIF says: "L", 255 where nothing shines through. None of a picture
+    without transparency."""
+    turned = ImageOps.exif_transpose(picture)
+    if "A" not in turned.getbands() and "transparency" not in turned.info:
+        return None
+    return turned.convert("RGBA").getchannel("A")
+
+
 def to_square(picture: Image.Image, size: int) -> NDArray[np.uint8]:
     """The whole picture squeezed to [size, size, 3] uint8 by Pillow's bicubic filter."""
     whole = upright_rgb(picture)

@@ -25,7 +25,9 @@ def key_of(spec: Mapping[str, Any]) -> str:
 
 def units_of(spec: Mapping[str, Any]) -> float:
     """By what that is multiplied."""
-    return float(spec["steps"]) if spec["kind"] == "paint" else 1.0
+    if spec["kind"] != "paint":
+        return 1.0
+    return max(1.0, spec["steps"] * (spec.get("strength") or 1.0))
 
 
 @dataclass

@@ -36,6 +36,7 @@ from diptych.service.jobs.store import Stored
 PAINTER = ModelInfo(
     name="painter", does="paint", size=(64, 64), multiple=8, most_side=256, most_steps=50,
     steps=4, guidance=3.0, solvers=("euler", "heun"), fingerprint="f1", model_hash="a" * 64,
+    begins="",
 )  # fmt: skip
 SMALL = ModelInfo(
     name="scenes", does="paint", size=(64, 64), multiple=16, most_side=64, most_steps=20, steps=4,

@@ -45,13 +45,15 @@ class Ticket:
         return told if self.seed is None else {**told, "seed": self.seed}
 
 
-async def admitted(ask: Ask, wanted: Sequence[Wanted], asked: Mapping[str, Any]) -> list[Ticket]:
+async def admitted(
+    ask: Ask, wanted: Sequence[Wanted], asked: Mapping[str, Any] | None
+) -> list[Ticket]:
     """Write the jobs, then tell the engine. `asked`: what the request says, which an
-    Idempotency-Key stands for.
+    Idempotency-Key stands for; None where the key stands for what comes after these.
 
     Raises Problem: 422 key-reused, 503 queue-full, 507 disk-full.
     """
-    key, state = _key(ask, asked), ask.state
+    key, state = None if asked is None else _key(ask, asked), ask.state
     settings = state.settings
     if not has_room(state) and not _is_known(ask, key):
         raise Problem("disk-full", detail="Delete pictures, or ask the operator for room.")
@@ -73,7 +75,7 @@ async def admitted(ask: Ask, wanted: Sequence[Wanted], asked: Mapping[str, Any])
     return _tickets(wanted, done)
 
 
-async def admitted_one(ask: Ask, wanted: Wanted, asked: Mapping[str, Any]) -> Ticket:
+async def admitted_one(ask: Ask, wanted: Wanted, asked: Mapping[str, Any] | None) -> Ticket:
     """One job, as `admitted`."""
     return (await admitted(ask, [wanted], asked))[0]
 

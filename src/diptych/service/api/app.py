@@ -17,6 +17,7 @@ from diptych.service.api import (
     jobs,
     models,
     openai_chat,
+    openai_edits,
     openai_images,
     page,
     pictures,
@@ -32,7 +33,8 @@ from diptych.service.guards.problem import App, Problem
 
 _ROOMS = (
     generate.ROUTES, jobs.ROUTES, events.ROUTES, pictures.ROUTES, caption.ROUTES,
-    openai_images.ROUTES, openai_chat.ROUTES, embeddings.ROUTES, models.ROUTES, session.ROUTES,
+    openai_images.ROUTES, openai_edits.ROUTES,
+    openai_chat.ROUTES, embeddings.ROUTES, models.ROUTES, session.ROUTES,
 )  # fmt: skip
 _SLUGS = {404: "not-found", 405: "method-not-allowed"}
 

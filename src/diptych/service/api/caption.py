@@ -11,7 +11,7 @@ from diptych.service.api.admitting import admitted_one, prompt_of
 from diptych.service.api.asking import KEYED, Ask, Row, said
 from diptych.service.api.models import model_of
 from diptych.service.api.shapes import CaptionShape
-from diptych.service.api.sources import given
+from diptych.service.api.sources import Given, given
 from diptych.service.api.waiting import ended
 from diptych.service.guards.fields import Strict, validated
 from diptych.service.guards.problem import Problem
@@ -40,7 +40,7 @@ class Caption(Strict):
 async def caption(ask: Ask) -> Response:
     """What is seen, asked or written in a picture."""
     asked, upload = await _asked(ask)
-    info = model_of(ask, asked.model, "read")
+    model_of(ask, asked.model, "read")  # before a picture is decoded for nothing
     question = _question(ask, asked)
     sources: dict[str, str | bytes | None] = {
         "image_url": asked.image_url,
@@ -52,20 +52,28 @@ async def caption(ask: Ask) -> Response:
             raise Problem("bad-source", detail="Send one picture.", field="/image")
         sources["image"] = upload
     picture = await given(ask, sources)
-    task, most = TASKS[asked.task]
-    spec = {
-        "kind": "read", "model": info.name, "picture": picture.stored.sha256, "task": task,
-        "question": question, "most": most,
-    }  # fmt: skip
-    wanted = Wanted(
-        kind="read", spec=spec, cost=ask.state.engine.price(spec), rank=accepting.INTERACTIVE,
-        inputs=(picture.stored,), equal=info.fingerprint,
-    )  # fmt: skip
-    ticket = await admitted_one(ask, wanted, spec)
+    wanted = reading(ask, picture, asked.task, question, asked.model)
+    ticket = await admitted_one(ask, wanted, wanted.spec)
     result = (await ended(ask, ticket.job_id)).result
     told = {name: result.get(name) for name in ("confidence", "score", "processing_time")}
     told |= {"caption": result["text"], "job_id": ticket.job_id}
     return said({**told, "warnings": list(picture.warnings)})
+
+
+def reading(
+    ask: Ask, picture: Given, task: str = "caption", question: str | None = None,
+    model: str | None = None,
+) -> Wanted:  # fmt: skip
+    """The job that reads a picture. Raises Problem."""
+    info, (name, most) = model_of(ask, model, "read"), TASKS[task]
+    spec = {
+        "kind": "read", "model": info.name, "picture": picture.stored.sha256, "task": name,
+        "question": question, "most": most,
+    }  # fmt: skip
+    return Wanted(
+        kind="read", spec=spec, cost=ask.state.engine.price(spec), rank=accepting.INTERACTIVE,
+        inputs=(picture.stored,), equal=info.fingerprint,
+    )  # fmt: skip
 
 
 async def _asked(ask: Ask) -> tuple[Caption, bytes | None]:

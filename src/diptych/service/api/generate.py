@@ -14,6 +14,7 @@ from starlette.responses import Response
 from diptych.service.api import reads
 from diptych.service.api.admitting import Ticket, admitted, admitted_one, prompt_of
 from diptych.service.api.asking import KEYED, Ask, Row, said
+from diptych.service.api.beginning import Beginning, Sources, beginning, nearest
 from diptych.service.api.models import model_of
 from diptych.service.api.shapes import AcceptedShape, BatchShape
 from diptych.service.api.state import ModelInfo
@@ -27,11 +28,15 @@ _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _PLAIN = re.compile(r"[^\W\d_][\w'-]{0,31}")
 _MOST_NAMED = 8
 
+NOTHING = Beginning()
+
 Whole = Annotated[int, Field(ge=1, le=1 << 20)]
 
 
 class Generate(Strict):
-    """What is left out is the model's own."""
+    """What is left out is the model's own. A picture to begin from comes as base64 in `image` or
+    by its address; of a `mask` (base64) the white part is painted anew; `strength` is the share of
+    the steps made from it."""
 
     prompt: str
     negative_prompt: str = ""
@@ -42,6 +47,10 @@ class Generate(Strict):
     seed: Seed | None = None
     model: str | None = None
     solver: str | None = None
+    image: str | None = None
+    image_url: str | None = None
+    mask: str | None = None
+    strength: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class Batch(Strict):
@@ -55,23 +64,26 @@ class Dry(Strict):
 async def generate(ask: Ask) -> Response:
     """One picture."""
     asked = await ask.body(Generate)
-    wanted = painting(ask, asked)
+    begin = await _begin(ask, asked)
+    wanted = painting(ask, asked, begin)
     if ask.query(Dry).dry_run == "true":
         _, waits = ask.read(queries.load)
         price = {"engine_seconds": round(wanted.cost, 3)}
         return said({**price, "eta_seconds": round(waits + wanted.cost, 3), "accepted": False})
     ticket = await admitted_one(ask, wanted, asked.model_dump())
-    return said(ticket.body(), 202, _headers(ticket))
+    told = {**ticket.body(), "warnings": list(begin.warnings)} if begin.warnings else ticket.body()
+    return said(told, 202, _headers(ticket))
 
 
 async def batches(ask: Ask) -> Response:
     """Up to 64 pictures, all or none."""
     asked = await ask.body(Batch)
     batch = accepting.new_id(time.time())
-    wanted = [
-        painting(ask, one, at=f"/requests/{i}", batch=batch, rank=accepting.LARGE)
-        for i, one in enumerate(asked.requests)
-    ]
+    wanted: list[Wanted] = []
+    for i, one in enumerate(asked.requests):
+        at = f"/requests/{i}"
+        begin = await _begin(ask, one, at)
+        wanted.append(painting(ask, one, begin, at=at, batch=batch, rank=accepting.LARGE))
     tickets = await admitted(ask, wanted, asked.model_dump())
     if tickets[0].again:
         batch = ask.read(lambda c: reads.batch_of(c, tickets[0].job_id))
@@ -79,15 +91,34 @@ async def batches(ask: Ask) -> Response:
     return said(told, 202, _headers(tickets[0]))
 
 
+async def _begin(ask: Ask, asked: Generate, at: str = "") -> Beginning:
+    info = model_of(ask, asked.model, "paint", f"{at}/model")
+    _check_prompt(ask, asked, info, at)  # before a picture is decoded for nothing
+    sources = Sources(
+        images={"image": asked.image, "image_url": asked.image_url}, mask=asked.mask,
+        strength=asked.strength, size=(asked.width, asked.height),
+    )  # fmt: skip
+    if asked.width is not None or asked.height is not None:
+        check_size(info, asked.width or info.size[0], asked.height or info.size[1], at)
+    return await beginning(ask, info, sources, at)
+
+
 def painting(
-    ask: Ask, asked: Generate, *, at: str = "", batch: str = "", rank: int = accepting.USUAL
+    ask: Ask,
+    asked: Generate,
+    begin: Beginning = NOTHING,
+    *,
+    at: str = "",
+    batch: str = "",
+    rank: int = accepting.USUAL,
 ) -> Wanted:
     """The job of a request; a seed that was not said is drawn here, so that a second attempt
     paints the same picture. `at`: the pointer to the request in its body. Raises Problem."""
     info = model_of(ask, asked.model, "paint", f"{at}/model")
     _check_prompt(ask, asked, info, at)
-    width, height = asked.width or info.size[0], asked.height or info.size[1]
-    _check_size(info, width, height, at)
+    own = begin.size or info.size
+    width, height = asked.width or own[0], asked.height or own[1]
+    check_size(info, width, height, at)
     steps = asked.num_inference_steps or info.steps
     if steps > info.most_steps:
         detail = f"This model takes up to {info.most_steps} steps."
@@ -101,13 +132,14 @@ def painting(
         "negative_prompt": asked.negative_prompt, "width": width, "height": height,
         "steps": steps, "guidance": float(guidance), "solver": asked.solver,
         "seed": secrets.randbelow(LARGEST_SEED + 1) if asked.seed is None else asked.seed,
-        "init": None, "mask": None, "strength": None,
+        **begin.spec,
     }  # fmt: skip
     equal = info.fingerprint if asked.seed is not None else ""
     cost = ask.state.engine.price(spec)
     return Wanted(
-        kind="paint", spec=spec, cost=cost, rank=rank, steps=steps, equal=equal, batch=batch
-    )
+        kind="paint", spec=spec, cost=cost, rank=rank, steps=steps, equal=equal, batch=batch,
+        inputs=begin.inputs,
+    )  # fmt: skip
 
 
 def _check_prompt(ask: Ask, asked: Generate, info: ModelInfo, at: str) -> None:
@@ -133,9 +165,9 @@ def _check_words(info: ModelInfo, text: str, field: str) -> None:
     raise Problem("unknown-words", detail=detail, field=field, extra=extra)
 
 
-def _check_size(info: ModelInfo, width: int, height: int, at: str) -> None:
+def check_size(info: ModelInfo, width: int, height: int, at: str) -> None:
     """Never rounded in silence: the nearest pair that is painted is named."""
-    near = {"width": _nearest(info, width), "height": _nearest(info, height)}
+    near = {"width": nearest(info, width), "height": nearest(info, height)}
     for name, side in (("width", width), ("height", height)):
         if side > info.most_side:
             detail = f"Sides have up to {info.most_side} pixels."
@@ -151,11 +183,6 @@ def _check_size(info: ModelInfo, width: int, height: int, at: str) -> None:
             raise Problem("bad-size", detail=detail, field=f"{at}/{name}", extra={"nearest": near})
 
 
-def _nearest(info: ModelInfo, side: int) -> int:
-    most = info.most_side // info.multiple
-    return max(1, min(most, round(side / info.multiple))) * info.multiple
-
-
 def _headers(ticket: Ticket) -> dict[str, str]:
     headers = {"location": f"/v1/jobs/{ticket.job_id}"}
     return {**headers, "idempotent-replayed": "true"} if ticket.again else headers
@@ -165,10 +192,12 @@ ROUTES = (
     Row(
         method="POST", path="/v1/generate", handler=generate, says="Paint a picture",
         takes=Generate,
-        headers=KEYED, gives=AcceptedShape, query=Dry, status=202, statuses=(200, 404, 410),
+        headers=KEYED, gives=AcceptedShape, query=Dry, status=202, statuses=(200, 404, 410, 502),
+        large=True,
     ),
     Row(
         method="POST", path="/v1/batches", handler=batches, says="Paint up to 64 pictures",
-        takes=Batch, headers=KEYED, gives=BatchShape, status=202, statuses=(404, 410),
+        takes=Batch, headers=KEYED, gives=BatchShape, status=202, statuses=(404, 410, 502),
+        large=True,
     ),
 )  # fmt: skip

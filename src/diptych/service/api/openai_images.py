@@ -1,4 +1,7 @@
-"""/v1/images: OpenAI's interface to painting. n pictures are n jobs, picture i with seed + i."""
+"""/v1/images: OpenAI's interface to painting. n pictures are n jobs, picture i with seed + i.
+
+What stands in `openai_edits` begins from a picture and answers in the same way.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from diptych.service.api import reads
 from diptych.service.api.admitting import admitted
 from diptych.service.api.answers import picture_url
 from diptych.service.api.asking import KEYED, Ask, Row, said
+from diptych.service.api.beginning import Beginning
 from diptych.service.api.events import HEADERS, STREAM
 from diptych.service.api.generate import Generate, painting
 from diptych.service.api.hub import Live
@@ -26,7 +30,6 @@ from diptych.service.api.shapes import AnyShape
 from diptych.service.api.waiting import ended, following, well
 from diptych.service.guards.fields import LARGEST_SEED, Seed, Strict
 from diptych.service.guards.problem import Problem
-from diptych.service.jobs import accepting
 
 MOST_PICTURES = 10
 _SIZE = re.compile("([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
@@ -57,34 +60,37 @@ class Images(Strict):
 async def generations(ask: Ask) -> Response:
     """Pictures at once, or step by step."""
     asked = await ask.body(Images)
+    return await painted(ask, asked, Beginning(), "image_generation")
+
+
+async def painted(ask: Ask, asked: Images, begin: Beginning, kind: str) -> Response:
+    """The answer, or a stream of events whose names begin with `kind`."""
     number = asked.n or 1
     if asked.stream and number > 1:
         raise Problem("bad-field", detail="A stream is of one picture.", field="/n")
     seed = secrets.randbelow(LARGEST_SEED - MOST_PICTURES) if asked.seed is None else asked.seed
     if seed > LARGEST_SEED - number + 1:
         raise Problem("bad-field", detail="Each picture has a seed of its own.", field="/seed")
-    wanted = [painting(ask, _one(asked, seed + i), rank=accepting.USUAL) for i in range(number)]
-    tickets = await admitted(ask, wanted, asked.model_dump())
+    wanted = [painting(ask, _one(asked, seed + i), begin) for i in range(number)]
+    tickets = await admitted(ask, wanted, {**asked.model_dump(), **begin.spec})
     if asked.stream:
-        parts = asked.partial_images or 0
-        stream = _stream(ask, tickets[0].job_id, wanted[0].steps, parts)
+        stream = _stream(ask, tickets[0].job_id, wanted[0].steps, asked.partial_images or 0, kind)
         return StreamingResponse(stream, headers=HEADERS, media_type=STREAM)
     rows = await asyncio.gather(*(ended(ask, ticket.job_id) for ticket in tickets))
     data = await _pictures(ask, rows, asked.response_format or "url")
     return said({"created": int(time.time()), "data": data})
 
 
-async def not_offered(ask: Ask) -> Response:
-    """Editing and varying a picture."""
-    detail = "No model of this server changes a picture that is sent; POST /v1/generate paints."
-    raise Problem("not-offered", detail=detail)
-
-
-def _one(asked: Images, seed: int) -> Generate:
+def size_of(asked: Images) -> tuple[int | None, int | None]:
+    """Width and height, where they are said. Raises Problem."""
     size = _SIZE.fullmatch(asked.size or "")
     if asked.size not in (None, "auto") and size is None:
         raise Problem("bad-size", detail="Write it as WIDTHxHEIGHT, or auto.", field="/size")
-    width, height = (int(size[1]), int(size[2])) if size else (None, None)
+    return (int(size[1]), int(size[2])) if size else (None, None)
+
+
+def _one(asked: Images, seed: int) -> Generate:
+    width, height = size_of(asked)
     return Generate(
         prompt=asked.prompt, negative_prompt=asked.negative_prompt, model=asked.model, width=width,
         height=height, num_inference_steps=asked.num_inference_steps, seed=seed,
@@ -109,7 +115,9 @@ async def _bytes(ask: Ask, sha256: str) -> str:
     return base64.b64encode(content).decode()
 
 
-async def _stream(ask: Ask, job_id: str, steps: int, parts: int) -> AsyncIterator[str]:
+async def _stream(
+    ask: Ask, job_id: str, steps: int, parts: int, kind: str
+) -> AsyncIterator[str]:  # fmt: skip
     """`parts` previews, evenly over the steps, and the picture."""
     sent = 0
     try:
@@ -118,14 +126,14 @@ async def _stream(ask: Ask, job_id: str, steps: int, parts: int) -> AsyncIterato
                 due = steps * (sent + 1) / (parts + 1)
                 if one.kind == "preview" and sent < parts and one.data["step"] >= due:
                     partial = {"b64_json": one.data["png"], "partial_image_index": sent}
-                    yield _event("image_generation.partial_image", partial)
+                    yield _event(f"{kind}.partial_image", partial)
                     sent += 1
                 continue
             (picture,) = await _pictures(ask, [well(one)], "b64_json")
             details = {"image_tokens": 0, "text_tokens": 0}
             usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
             told = {**picture, "usage": {**usage, "input_tokens_details": details}}
-            yield _event("image_generation.completed", told)
+            yield _event(f"{kind}.completed", told)
     except Problem as problem:
         yield error(problem)
 
@@ -149,12 +157,5 @@ ROUTES = (
         says="Paint, by OpenAI's interface", takes=Images,
         headers=KEYED, gives=AnyShape, kinds=(STREAM,),
         statuses=(404, 409, 410, 504),
-    ),
-    *(
-        Row(
-            method="POST", path=f"/v1/images/{verb}", handler=not_offered, says="Not offered",
-            status=400, form=True,
-        )
-        for verb in ("edits", "variations")
     ),
 )  # fmt: skip

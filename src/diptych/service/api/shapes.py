@@ -32,6 +32,7 @@ class AcceptedShape(Shape):
     eta_seconds: float
     engine_seconds: float
     seed: int | None = None
+    warnings: list[str] | None = None  # of what was done to a picture that was sent
 
 
 class BatchShape(Shape):

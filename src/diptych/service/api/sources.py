@@ -32,7 +32,8 @@ async def given(ask: Ask, sources: Mapping[str, str | bytes | None]) -> Given:
     """The one picture of a request: `image_url` is an address, bytes a file, and any other text
     base64. Raises Problem."""
     name = one_source(sources)
-    return await kept(ask, await _content(ask, name, sources[name] or b""), f"/{name}")
+    content = await _content(ask, name, sources[name] or b"", f"/{name}")
+    return await kept(ask, content, f"/{name}")
 
 
 async def from_url(ask: Ask, url: str, field: str) -> Given:
@@ -45,18 +46,25 @@ async def from_url(ask: Ask, url: str, field: str) -> Given:
 async def kept(ask: Ask, content: bytes, field: str) -> Given:
     """Decoded in a process of its own; the file that was sent is never kept."""
     decoded = await ask.state.decoder.decoded(content, field)
+    picture = Image.frombytes("RGB", (decoded.width, decoded.height), decoded.pixels)
     stored = await asyncio.to_thread(
-        lambda: ask.state.artifacts.put(_png(decoded), "image/png", "input")
+        lambda: ask.state.artifacts.put(png_of(picture), "image/png", "input")
     )
     return Given(stored, decoded.warnings)
 
 
-async def _content(ask: Ask, name: str, source: str | bytes) -> bytes:
+async def decoded_of(ask: Ask, name: str, source: str | bytes | None, field: str) -> Decoded:
+    """A picture that is sent in a field of this name. Raises Problem."""
+    content = await _content(ask, name, source or b"", field)
+    return await ask.state.decoder.decoded(content, field)
+
+
+async def _content(ask: Ask, name: str, source: str | bytes, field: str) -> bytes:
     if isinstance(source, bytes):
         return source
     if name == "image_url":
         return await _fetched(ask, source)
-    return from_base64(source, f"/{name}")
+    return from_base64(source, field)
 
 
 async def _fetched(ask: Ask, url: str) -> bytes:
@@ -78,8 +86,8 @@ async def _fetched(ask: Ask, url: str) -> bytes:
     return content
 
 
-def _png(decoded: Decoded) -> bytes:
-    picture = Image.frombytes("RGB", (decoded.width, decoded.height), decoded.pixels)
+def png_of(picture: Image.Image) -> bytes:
+    """A file that is quick to write."""
     content = io.BytesIO()
     picture.save(content, format="PNG", compress_level=1)
     return content.getvalue()

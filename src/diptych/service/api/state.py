@@ -27,7 +27,9 @@ Does = Literal["paint", "read", "embed"]
 class ModelInfo:
     """A model that is served. `size` (width, height) unless another is asked for; sides are
     multiples of `multiple` up to `most_side` pixels. `words`: the whole vocabulary where it is a
-    small one. `chats`: it answers turns. `fingerprint`: what the bytes of a picture depend on."""
+    small one. `chats`: it answers turns. `begins`: how it is shown a picture to begin from, as
+    `Painting.shown` says it; None: not at all. `fingerprint`: what the bytes of a picture depend
+    on."""
 
     name: str
     does: Does
@@ -41,6 +43,7 @@ class ModelInfo:
     words: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     chats: bool = False
+    begins: Literal["", "inside", "beside"] | None = None
     fingerprint: str = ""
     model_hash: str = ""
 

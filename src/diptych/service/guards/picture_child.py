@@ -4,8 +4,8 @@ diptych.service.guards.picture_child MEGABYTES SECONDS`.
 
 It says that it is ready by one byte. Then it reads a length (8 bytes, big-endian) and a file, and
 answers with a length and a JSON object, and with the pixels if the object has `width` and
-`height`; so on until its input ends. A hostile file may take this process over as far as the
-system lets it: it is a wall, not a sandbox.
+`height`, and with their opacity if it says `alpha`; so on until its input ends. A hostile file may
+take this process over as far as the system lets it: it is a wall, not a sandbox.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from diptych.imaging.pictures import FORMATS, ORIENTATION, upright_rgb
+from diptych.imaging.pictures import FORMATS, ORIENTATION, upright_alpha, upright_rgb
 from diptych.service.guards.json_gate import is_text
 
 MOST_PIXELS = 33_000_000
@@ -72,12 +72,14 @@ def _decoded(content: bytes) -> tuple[dict[str, Any], bytes]:
         if picture.width * picture.height > MOST_PIXELS:
             return {"error": "pixels"}, b""
         recipe = picture.info.get("diptych") if picture.format == "PNG" else None
-        rgb = upright_rgb(picture)
+        rgb, alpha = upright_rgb(picture), upright_alpha(picture)
     said: dict[str, Any] = {"width": rgb.width, "height": rgb.height}
     said["warnings"] = ["Only the first frame of the animation is used."] if animated else []
     if isinstance(recipe, str) and len(recipe) <= _LONGEST_RECIPE and is_text(recipe):
         said["recipe"] = recipe
-    return said, rgb.tobytes()
+    if alpha is None:
+        return said, rgb.tobytes()
+    return {**said, "alpha": True}, rgb.tobytes() + alpha.tobytes()
 
 
 def _warm() -> None:

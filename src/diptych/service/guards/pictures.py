@@ -33,13 +33,15 @@ _READ = "PNG, JPEG, WebP and GIF are read."
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
     """The first frame: `pixels` [height, width, 3] uint8 as bytes, upright, over white, without
-    metadata. `recipe`: our JSON of how it was made, if the PNG carries one; unchecked."""
+    metadata. `recipe`: our JSON of how it was made, if the PNG carries one; unchecked. `alpha`:
+    opacity [height, width] uint8, of a picture that has any transparency."""
 
     pixels: bytes = field(repr=False)  # nor in a log
     width: int
     height: int
     warnings: tuple[str, ...] = ()
     recipe: str | None = field(default=None, repr=False)
+    alpha: bytes | None = field(default=None, repr=False)
 
 
 def from_base64(text: str, field: str) -> bytes:
@@ -188,7 +190,7 @@ async def _asked(child: _Child, content: bytes) -> tuple[dict[str, Any], bytes]:
     width, height = int(said.get("width", 0)), int(said.get("height", 0))
     if not 0 <= width * height <= MOST_PIXELS:
         raise ValueError("more pixels than a picture may have")
-    return said, await back.readexactly(width * height * 3)
+    return said, await back.readexactly(width * height * (4 if said.get("alpha") else 3))
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -207,10 +209,13 @@ def _result(said: dict[str, Any], pixels: bytes, field: str) -> Decoded:
     warnings, recipe = tuple(map(str, said.get("warnings", ()))), said.get("recipe")
     if not pixels:
         raise _broken(field)
+    width, height = int(said["width"]), int(said["height"])
+    rgb, alpha = pixels[: width * height * 3], pixels[width * height * 3 :]
     return Decoded(
-        pixels=pixels,
-        width=int(said["width"]),
-        height=int(said["height"]),
+        pixels=rgb,
+        alpha=alpha or None,
+        width=width,
+        height=height,
         warnings=warnings,
         recipe=None if recipe is None else str(recipe),
     )

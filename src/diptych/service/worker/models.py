@@ -64,7 +64,8 @@ def _painter(name: str, reference: str, engine: Engine) -> tuple[Front, dict[str
     info = {
         "size": [width, height], **_sides(front), "most_steps": min(MOST_STEPS, 200),
         "steps": sampling.steps, "guidance": sampling.guidance, "solver": sampling.solver,
-        "solvers": sorted(SOLVERS), "chats": False, **_words(front.networks),
+        "solvers": sorted(SOLVERS), "chats": False, "begins": front.networks.shown,
+        **_words(front.networks),
     }  # fmt: skip
     return front, info
 

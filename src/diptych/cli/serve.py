@@ -1,8 +1,11 @@
-"""Serve the models over HTTP, to this machine or, with keys, to others.
+"""Serve the models over HTTP, to this machine or, with keys, to others; or look after the data.
 
 diptych serve
 diptych serve --port 8001 --data state --model photos=paint:sdxl.safetensors
 diptych serve --host 0.0.0.0 --public-url https://pictures.example.org
+diptych serve backup monday.tar --data state
+diptych serve restore monday.tar --data fresh
+diptych serve doctor --data state
 """
 
 from __future__ import annotations
@@ -20,6 +23,11 @@ SHIPPED = {
 
 
 def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "what", nargs="?", choices=("backup", "restore", "doctor"),
+        help="backup and doctor may be used while the server runs",
+    )  # fmt: skip
+    parser.add_argument("file", nargs="?", help="of the backup")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (8000)")
     parser.add_argument("--data", default="diptych-data", metavar="DIR", help="all state is here")
@@ -46,6 +54,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     need("starlette", "serve")
+    if args.what is not None:
+        return KEEPING[args.what](args)
     from pathlib import Path
 
     from diptych.service.api.settings import Settings
@@ -71,6 +81,44 @@ def run(args: Namespace) -> int:
     gate = WordList() if args.refuse is None else read_word_list(args.refuse)
     serve(ServerSettings(settings=web, engine=engine, gate=gate, keep_days=args.keep_days))
     return 0
+
+
+def _backup(args: Namespace) -> int:
+    from pathlib import Path
+
+    from diptych.cli.console import drawing
+    from diptych.service.backups import backup, restore
+
+    if not args.file:
+        raise InvalidValue(f"`diptych serve {args.what}` needs a file.", do="Name it: monday.tar")
+    file, data = Path(args.file), Path(args.data)
+    with drawing(args.what, "file") as report:
+        if args.what == "backup":
+            kept, where = backup(data, file, report), file
+        else:
+            kept, where = restore(file, data, report), data
+    print(f"{where}: {kept.jobs} jobs, {kept.files} files")
+    if kept.missing:
+        print(f"{len(kept.missing)} files were missing or altered, such as {kept.missing[0]}")
+    return 1 if kept.missing else 0
+
+
+def _doctor(args: Namespace) -> int:
+    from pathlib import Path
+
+    from diptych.service.doctor import examine
+
+    ill = 0
+    for finding in examine(Path(args.data)):
+        ill += bool(finding.do)
+        print(f"{'  ! ' if finding.do else ' ok '} {finding.name:<9} {finding.says}", flush=True)
+        if finding.do:
+            print(f"    {'':<9} {finding.do}")
+    print("All is well." if not ill else f"{ill} to mend.")
+    return 1 if ill else 0
+
+
+KEEPING = {"backup": _backup, "restore": _backup, "doctor": _doctor}
 
 
 def model_of(text: str) -> tuple[str, tuple[str, str]]:

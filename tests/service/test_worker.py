@@ -21,6 +21,7 @@ from diptych.pipelines.reader_front import ImageToText
 from diptych.service import artifacts
 from diptych.service.desk import Desk, steady
 from diptych.service.face import Bells, Face
+from diptych.service.figures import Figures
 from diptych.service.jobs import accepting, queries, store, tidying
 from diptych.service.jobs.accepting import Wanted
 from diptych.service.jobs.database import Database
@@ -75,12 +76,13 @@ class House:
 async def house(data: Path, **settings: Any) -> AsyncIterator[House]:
     database = Database.open(data)
     face = Face(data / "models.json", Pace())
-    hub = Bells(lambda: face.supervisor)
+    figures = Figures()
+    hub = Bells(lambda: face.supervisor, figures)
 
     async def learn(job_id: str, result: object) -> None:
         """How long things take is no matter here."""
 
-    desk = Desk(database, hub, face.hello, face.lacks, learn)
+    desk = Desk(database, hub, face.hello, face.lacks, learn, figures.engine)
 
     async def died() -> None:
         await database.write(lambda c: tidying.reap(c, steady(), time.time(), dead=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,6 +49,18 @@ def test_a_prompt_becomes_the_file_that_the_command_line_writes(tmp_path: Path):
         if Path("/proc").is_dir():
             assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
         assert "another server" in refused("--port", "0", "--data", str(tmp_path))
+        figures = httpx.get(f"{base}/metrics").text
+        kind = '{kind="paint",model="scenes-t2i",size="64x64"}'
+        assert f"diptych_job_seconds_count{kind} 1.0" in figures
+        (memory,) = re.findall(r"^diptych_engine_memory_bytes (\S+)$", figures, re.MULTILINE)
+        assert float(memory) > 1e8 and "diptych_eta_ratio_count 1.0" in figures
+        # A backup beside the running server, and its doctor.
+        tools = [sys.executable, "-m", "diptych", "serve"]
+        for one in (["backup", str(tmp_path / "a.tar")], ["doctor"]):
+            said = subprocess.run(
+                [*tools, *one, "--data", str(tmp_path)], capture_output=True, text=True, check=False
+            )
+            assert said.returncode == 0, said
 
 
 def test_jobs_survive_the_death_of_server_and_engine(tmp_path: Path):

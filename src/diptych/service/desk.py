@@ -31,13 +31,15 @@ def steady() -> float:
 
 @dataclass
 class Desk:
-    """Answers by name; `learn` is told of each result, `hello` when the engine is there."""
+    """Answers by name; `learn` is told of each result, `hello` when the engine is there, `figures`
+    what it tells of itself."""
 
     database: Database
     hub: Hub
     hello: Callable[[Mapping[str, Any]], None]
     missing: Callable[[str, str], None]
     learn: Callable[[str, Mapping[str, Any]], Awaitable[None]]
+    figures: Callable[[Mapping[str, Any]], None]
     heard_at: float = field(default_factory=steady)
 
     async def answer(self, said: Mapping[str, Any]) -> Any:
@@ -119,6 +121,9 @@ class Desk:
             png = b64encode(said["preview"]).decode()
             self.hub.publish(Live(job_id, "preview", {"png": png, "step": step}))
 
+    async def _figures(self, said: Mapping[str, Any]) -> None:
+        self.figures(said)
+
     async def _piece(self, said: Mapping[str, Any]) -> None:
         self.hub.publish(Live(said["id"], "text", {"text": said["text"]}))
 
@@ -135,4 +140,5 @@ CALLS: dict[str, Callable[[Desk, Mapping[str, Any]], Awaitable[Any]]] = {
     "canceled": Desk._canceled,
     "step": Desk._step,
     "piece": Desk._piece,
+    "figures": Desk._figures,
 }

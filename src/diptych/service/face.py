@@ -12,6 +12,7 @@ from typing import Any
 from diptych.foundation.files import write_whole
 from diptych.service.api.hub import Hub, Live
 from diptych.service.api.state import ModelInfo
+from diptych.service.figures import Figures
 from diptych.service.jobs.store import Moved
 from diptych.service.pace import Pace
 from diptych.service.supervisor import Supervisor
@@ -42,6 +43,11 @@ class Face:
         """starting | ready | broken"""
         state = "starting" if self.supervisor is None else self.supervisor.state
         return state if state in ("ready", "broken") else "starting"
+
+    @property
+    def late(self) -> float:
+        """Times its ETA, four of five jobs are done."""
+        return self.pace.late
 
     def ring(self) -> None:
         """There is work."""
@@ -78,15 +84,18 @@ def _frozen(value: Any) -> Any:
 
 
 class Bells(Hub):
-    """A hub that rings the engine as well: what begins, and what is given up."""
+    """A hub that rings the engine as well, of what begins and what is given up, and counts what
+    fails."""
 
-    def __init__(self, engine: Callable[[], Supervisor | None]):
+    def __init__(self, engine: Callable[[], Supervisor | None], figures: Figures):
         super().__init__()
-        self._engine = engine
+        self._engine, self._figures = engine, figures
 
     def publish(self, said: Moved | Live) -> None:
         """Tell who looks on, and the engine."""
         super().publish(said)
+        if isinstance(said, Moved) and said.kind == "failed":
+            self._figures.failures.labels(said.job.error).inc()
         supervisor = self._engine()
         if supervisor is None or isinstance(said, Live):
             return

@@ -24,6 +24,7 @@ from diptych.service.api.settings import Settings
 from diptych.service.api.state import State
 from diptych.service.desk import Desk, steady
 from diptych.service.face import Bells, Face
+from diptych.service.figures import Figures
 from diptych.service.guards.header_deadline import with_deadline
 from diptych.service.guards.keys import Key
 from diptych.service.guards.moderation import WordList
@@ -90,8 +91,12 @@ class _Server:
         self.files = Files(self.web.data / "artifacts")
         self.pace = self.database.read(Pace.load)
         self.face = Face(self.web.data / "models.json", self.pace)
-        self.hub = Bells(lambda: self.face.supervisor)
-        desk = Desk(self.database, self.hub, self.face.hello, self.face.lacks, self._learn)
+        self.figures = Figures()
+        self.hub = Bells(lambda: self.face.supervisor, self.figures)
+        desk = Desk(
+            self.database, self.hub, self.face.hello, self.face.lacks, self._learn,
+            self.figures.engine,
+        )  # fmt: skip
         self.supervisor = Supervisor(settings.engine, desk, self._died, self._works)
         self.face.supervisor = self.supervisor
         self.face.begin()
@@ -124,7 +129,7 @@ class _Server:
             settings=web, database=self.database, artifacts=self.files, engine=self.face,
             hub=self.hub, decoder=decoder, keys=self._key, secret=_secret(web.data),
             rates=Rates(per_user=web.per_user, per_address=web.per_address),
-            gate=self.settings.gate,
+            gate=self.settings.gate, figures=self.figures,
         )  # fmt: skip
         config = uvicorn.Config(
             make_app(state), http=with_deadline(HEADER_WITHIN), log_level="warning",
@@ -193,9 +198,13 @@ class _Server:
         row = self.database.read(lambda c: job_of(c, job_id))
         if row is None:
             return
-        key, seconds = self.pace.learn(row.spec, float(result["engine_seconds"]))
+        spec, engine, took = row.spec, float(result["engine_seconds"]), row.ended - row.created
+        size = f"{spec['width']}x{spec['height']}" if row.kind == "paint" else ""
+        self.figures.done(row.kind, spec["model"], size, took, engine)
+        self.figures.predicted(*self.pace.ended(row.eta, took))
+        key, _ = self.pace.learn(spec, engine)
         with contextlib.suppress(DiptychError):  # a full disk: it is learnt again
-            await self.database.write(lambda c: keep_pace(c, key, seconds))
+            await self.database.write(lambda c: keep_pace(c, self.pace, key))
 
     def _key(self, sha256: str) -> Key | None:
         return self.database.read(lambda c: key_of(c, sha256))

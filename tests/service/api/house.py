@@ -70,6 +70,7 @@ class Worker:
     slow: float = 0.0
     fails: str = ""
     cost: float = 0.01
+    late: float = 1.5
     rings: int = 0
     done: list[str] = field(default_factory=list)
     bell: asyncio.Event = field(default_factory=asyncio.Event)

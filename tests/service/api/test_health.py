@@ -67,6 +67,20 @@ def test_a_fault_of_ours_says_nothing(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_figures_of_what_fails_and_what_was_there_already(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with house(tmp_path) as at:
+            for _ in range(2):
+                told = await at.generate(seed=1)
+                await at.ended(told["job_id"])
+            text = (await at.client.get("/metrics")).text
+            assert 'diptych_cache_hits_total{kind="paint"} 1.0' in text
+            assert 'diptych_answer_seconds_count{route="POST /v1/generate"} 2.0' in text
+            assert "cube" not in text
+
+    asyncio.run(run())
+
+
 def test_figures(tmp_path: Path) -> None:
     async def run() -> None:
         async with house(tmp_path, worker=Worker(frozen=True, cost=1.0)) as at:

@@ -79,6 +79,7 @@ def _told(
         "cancel_asked": row.cancel_asked, "starred": row.starred, "rating": rating,
         "request": {k: v for k, v in row.spec.items() if k not in ("kind", "model")},
         "eta_seconds": None if eta is None else round(eta, 3),
+        "eta_p80_seconds": None if eta is None else round(eta * ask.state.engine.late, 3),
         "image_url": picture_url(ask, pictures[0]) if pictures else None,
         "generation_time": (result or {}).get("generation_time"),
         "result": dict(result) if result is not None else None,

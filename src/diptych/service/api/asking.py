@@ -134,10 +134,15 @@ def refused(problem: Problem, request: Request) -> Response:
 def endpoint(state: State, row: Row) -> Callable[[Request], Awaitable[Response]]:
     """The route as Starlette calls it. No error leaves it, and none says what was sent."""
 
+    route = f"{row.method} {row.path}"
+    answered = state.figures.answered.labels(route)
+
     async def run(request: Request) -> Response:
+        began = time.perf_counter()
         response = await _answered(state, row, request)
         response.headers.setdefault("x-request-id", request_id(request.scope))
-        state.metrics.answers.labels(f"{row.method} {row.path}", response.status_code).inc()
+        state.figures.answers.labels(route, response.status_code).inc()
+        answered.observe(time.perf_counter() - began)
         return response
 
     return run

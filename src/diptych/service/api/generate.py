@@ -68,8 +68,10 @@ async def generate(ask: Ask) -> Response:
     wanted = painting(ask, asked, begin)
     if ask.query(Dry).dry_run == "true":
         _, waits = ask.read(queries.load)
-        price = {"engine_seconds": round(wanted.cost, 3)}
-        return said({**price, "eta_seconds": round(waits + wanted.cost, 3), "accepted": False})
+        eta = waits + wanted.cost
+        told = {"engine_seconds": round(wanted.cost, 3), "eta_seconds": round(eta, 3)}
+        told["eta_p80_seconds"] = round(eta * ask.state.engine.late, 3)
+        return said({**told, "accepted": False})
     ticket = await admitted_one(ask, wanted, asked.model_dump())
     told = {**ticket.body(), "warnings": list(begin.warnings)} if begin.warnings else ticket.body()
     return said(told, 202, _headers(ticket))

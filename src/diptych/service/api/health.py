@@ -61,7 +61,7 @@ async def metrics(ask: Ask) -> Response:
     """What Prometheus reads."""
     state = ask.state
     jobs, waits = ask.read(lambda c: (queries.counts(c), queries.load(c)[1]))
-    lines = [generate_latest(state.metrics.registry).decode().rstrip("\n")]
+    lines = [generate_latest(state.figures.registry).decode().rstrip("\n")]
     lines += _gauge(
         "diptych_jobs", "Jobs by status", {f'{{status="{k}"}}': n for k, n in jobs.items()}
     )

@@ -30,6 +30,7 @@ class AcceptedShape(Shape):
     job_id: str
     status: Status
     eta_seconds: float
+    eta_p80_seconds: float
     engine_seconds: float
     seed: int | None = None
     warnings: list[str] | None = None  # of what was done to a picture that was sent
@@ -64,6 +65,7 @@ class JobShape(Shape):
     rating: int
     request: dict[str, Any]
     eta_seconds: float | None
+    eta_p80_seconds: float | None
     image_url: str | None
     generation_time: float | None
     result: dict[str, Any] | None

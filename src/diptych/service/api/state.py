@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import Connection
 
 from diptych.service.api.hub import Hub
 from diptych.service.api.settings import Settings
+from diptych.service.figures import Figures
 from diptych.service.guards import egress
 from diptych.service.guards.keys import Key
 from diptych.service.guards.moderation import Gate, WordList
@@ -49,12 +49,15 @@ class ModelInfo:
 
 
 class Engine(Protocol):
-    """What paints and reads, seen from here. `state`: starting | ready | broken."""
+    """What paints and reads, seen from here. `state`: starting | ready | broken; `late`: times its
+    ETA, four of five jobs are done."""
 
     @property
     def models(self) -> Mapping[str, ModelInfo]: ...
     @property
     def state(self) -> str: ...
+    @property
+    def late(self) -> float: ...
     def ring(self) -> None: ...
     def price(self, spec: Mapping[str, Any]) -> float: ...
 
@@ -75,23 +78,6 @@ class Artifacts(Protocol):
     def get(self, sha256: str) -> bytes | None: ...
 
 
-@dataclass(frozen=True)
-class Metrics:
-    """Counters of this process; each application has its own."""
-
-    registry: CollectorRegistry
-    answers: Counter
-
-
-def new_metrics() -> Metrics:
-    """Counters at zero."""
-    registry = CollectorRegistry()
-    answers = Counter(
-        "diptych_answers", "Answers by route and status", ("route", "status"), registry=registry
-    )
-    return Metrics(registry, answers)
-
-
 @dataclass(frozen=True, kw_only=True)
 class State:
     """`keys` finds a key by the SHA-256 of its text; `secret`: at least 32 random bytes that stay
@@ -108,4 +94,4 @@ class State:
     secret: bytes = field(repr=False)
     gate: Gate = field(default_factory=WordList)
     fetch: Callable[[str], Awaitable[bytes]] = egress.fetched
-    metrics: Metrics = field(default_factory=new_metrics)
+    figures: Figures = field(default_factory=Figures)

@@ -6,9 +6,11 @@ and written beside it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
@@ -38,6 +40,8 @@ class Worker:
     )
     draining: float = 0.0
     renewed: float = 0.0
+    turns: int = 0
+    turned: float = 0.0
     asked: float = 0.0
     previewed: dict[str, float] = field(default_factory=dict)
     spooled: dict[str, float] = field(default_factory=dict)
@@ -106,6 +110,7 @@ class Worker:
     # --- while they run -----------------------------------------------------------------------
 
     def _learn(self, turn: Turn) -> None:
+        self.turns, self.turned = self.turns + 1, self.turned + turn.seconds
         for run in self.runs.values():
             run.seconds += run.share(turn)
 
@@ -139,6 +144,7 @@ class Worker:
         if not ours or now - self.renewed < RENEW_EVERY:
             return
         self.renewed = now
+        self._figures()
         told = [[run.id, run.fence, run.step] for run in ours]
         answers = self.line.call("renew", told=told)
         for run in ours:
@@ -148,6 +154,18 @@ class Worker:
                 self._forget(run)
             elif answer == "cancel":
                 self._told_to_cancel(run.id)
+
+    def _figures(self) -> None:
+        """What is counted, since the last time."""
+        painters = [painter.batching for painter in self.engine.painters.values()]
+        calls = sum(one.calls for one in painters)
+        self.line.tell(
+            "figures",
+            occupancy=sum(one.rows for one in painters) / max(calls, 1),
+            turn_seconds=self.turned / max(self.turns, 1),
+            memory_bytes=_memory(),
+        )
+        self.turns, self.turned = 0, 0.0
 
     # --- when they are done -------------------------------------------------------------------
 
@@ -208,3 +226,12 @@ class Worker:
             self._spool(run)
             self.line.call("put_back", id=run.id, fence=run.fence, delay=0.0, refund=True)
         return True
+
+
+def _memory() -> int:
+    """Bytes of this process that are in memory; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,7 +113,7 @@ def test_a_dropped_picture_gives_its_recipe_back(browser: Browser, base: str, tm
 
 def test_a_guidance_of_nothing_is_none_and_not_the_models(browser: Browser, base: str):
     page, _ = opened(browser, base)
-    page.click("summary")
+    page.click("summary:has-text('More')")
     page.fill("#guidance", "0")
     painted(page, "a small blue heart")
     jobs = page.request.get(f"{base}/v1/jobs").json()["jobs"]
@@ -120,7 +122,7 @@ def test_a_guidance_of_nothing_is_none_and_not_the_models(browser: Browser, base
 
 def test_a_job_is_canceled_from_the_queue_and_a_deletion_undone(browser: Browser, base: str):
     page, _ = opened(browser, base)
-    page.click("summary")
+    page.click("summary:has-text('More')")
     page.fill("#steps", "200")
     page.fill("#prompt", "a black moon")
     page.click("button.main")
@@ -138,6 +140,94 @@ def test_a_job_is_canceled_from_the_queue_and_a_deletion_undone(browser: Browser
     page.wait_for_function(f"document.querySelectorAll('.gallery li').length < {before}")
     page.click("text=Undo")
     page.wait_for_function(f"document.querySelectorAll('.gallery li').length == {before}")
+
+
+def test_a_picture_begins_from_another_and_is_compared_with_it(browser: Browser, base: str):
+    page, said = opened(browser, base, viewport={"width": 1280, "height": 900})
+    painted(page, "a large yellow star")
+    page.click("text=Begin from it")
+    page.wait_for_selector("#strength")
+    painted(page, "a large blue star")
+    job = page.request.get(f"{base}/v1/jobs").json()["jobs"][0]
+    assert job["request"]["init"] and job["request"]["strength"] == 0.6
+    page.click(".gallery [aria-label='Compare with the picture shown'] >> nth=0")
+    page.wait_for_selector(".compare img[alt='a large yellow star']")
+    page.fill(".compare input", "20")
+    clip = page.locator(".compare img >> nth=1").get_attribute("style")
+    assert clip is not None and "20%" in clip
+    assert violations(page) == [] and said == []
+    shot(page, "compare")
+    page.click("text=End the comparison")
+    page.click("[aria-label='Begin from noise']")
+    page.wait_for_selector("#strength", state="detached")
+    page.click("[aria-label=Good]")
+    page.wait_for_selector("[aria-label=Good][aria-pressed=true]")
+    assert page.request.get(f"{base}/v1/ratings").json()["ratings"][-1]["value"] == 1
+
+
+def test_a_grid_of_two_lists(browser: Browser, base: str):
+    page, said = opened(browser, base, viewport={"width": 1280, "height": 1100})
+    page.fill("#prompt", "a small red moon")
+    page.fill("#seed", "3")
+    page.click("summary:has-text('Grid')")
+    page.fill("#list-Across", "2, 4, 8")
+    page.fill("#list-Down", "1, 3")
+    page.click("text=Paint 6 pictures")
+    page.wait_for_function("document.querySelectorAll('.sheet img').length == 6", timeout=60_000)
+    jobs = page.request.get(f"{base}/v1/jobs").json()["jobs"][:6]
+    made = {(job["request"]["steps"], job["request"]["guidance"]) for job in jobs}
+    assert made == {(steps, guidance) for steps in (2, 4, 8) for guidance in (1, 3)}
+    assert {job["request"]["seed"] for job in jobs} == {3}
+    assert violations(page) == [] and said == []
+    shot(page, "grid")
+    page.reload()
+    page.wait_for_function("document.querySelectorAll('.sheet img').length == 6")
+    page.click("[aria-label='Close the grid']")
+    page.wait_for_selector(".sheet", state="detached")
+
+
+def test_with_keys_on_one_signs_in_and_the_key_is_kept_nowhere(browser: Browser, tmp_path: Path):
+    made = subprocess.run(
+        [sys.executable, "-m", "diptych", "keys", "add", "ann", "--data", str(tmp_path)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    key = made.stdout.strip()
+    with served(tmp_path, "--host", "0.0.0.0", key=key) as (base, _):
+        base = base.replace("0.0.0.0", "127.0.0.1")
+        page, _ = opened(browser, base)
+        page.fill("#key", "dpt_wrong")
+        page.click("text=Sign in")
+        page.wait_for_selector("[role=alert]:has-text('key')")
+        page.fill("#key", key)
+        assert violations(page) == []
+        page.click("text=Sign in")
+        painted(page, "a green heart")
+        page.click("text=Caption")
+        page.wait_for_selector(".reading dd:has-text('heart')")
+        kept = page.evaluate("JSON.stringify(localStorage) + document.cookie + location.href")
+        assert key not in kept and "dpt_" not in kept
+        fresh, _ = opened(browser, base)
+        assert fresh.locator("#key").count() == 1, "another browser is nobody"
+
+
+def test_one_talks_with_a_model_that_chats(browser: Browser, tmp_path: Path):
+    """Its words are nonsense, as it was never trained; the second turn knows of the first."""
+    from tests.tiny_vlm import folder
+
+    model = folder("smolvlm", tmp_path / "vlm")
+    with served(tmp_path / "data", "--model", f"talker=read:{model}") as (base, _):
+        page, said = opened(browser, base)
+        painted(page, "a red heart")
+        page.select_option("[aria-label='Who reads']", "talker")
+        for words in ("what is it?", "and its color?"):
+            page.fill("[placeholder='Talk about it']", words)
+            page.keyboard.press("Enter")
+            page.wait_for_selector(f".reading dt:has-text('{words}')")
+            page.wait_for_function(
+                "[...document.querySelectorAll('.reading dd')].every(one => one.innerText != '…')",
+                timeout=60_000,
+            )
+        assert page.locator(".reading dd.warn").count() == 0 and said == []
 
 
 def test_it_can_be_used_on_a_phone(browser: Browser, base: str):

@@ -1,12 +1,13 @@
 import { useCallback, useEffect, useMemo, useState } from "react";
 import * as api from "./api";
 import { Gallery } from "./Gallery";
+import { GridSheet, type Sheet } from "./Grid";
 import { Picture, type Shown } from "./Picture";
 import { Queue } from "./Queue";
 import { type Recipe, recipeOf } from "./recipe";
 import { SignIn } from "./SignIn";
 import { type Settings, useJobs, useKept, useModels } from "./state";
-import { Words } from "./Words";
+import { type Begin, Words } from "./Words";
 
 const FRESH: Settings = {
   model: "",
@@ -18,6 +19,7 @@ const FRESH: Settings = {
   solver: "",
   seed: "",
   count: 1,
+  strength: 0.6,
 };
 
 export function App() {
@@ -30,9 +32,13 @@ export function App() {
   const [awaited, setAwaited] = useState("");
   const [said, setSaid] = useState("");
   const [deleted, setDeleted] = useState<api.Job | null>(null);
+  const [begin, setBegin] = useState<Begin | null>(null);
+  const [compared, setCompared] = useState("");
+  const [sheet, setSheet] = useKept<Sheet | null>("grid", null);
 
   const show = useCallback((next: Shown) => {
     setAwaited("");
+    setCompared("");
     setChosen(next);
   }, []);
   const pictures = useMemo(() => jobs.filter((job) => job.kind === "paint"), [jobs]);
@@ -92,6 +98,14 @@ export function App() {
     };
   }, [take]);
 
+  const from = useCallback((picture: Blob | null) => {
+    setBegin((before) => {
+      if (before) URL.revokeObjectURL(before.url);
+      return picture && { picture, url: URL.createObjectURL(picture) };
+    });
+  }, []);
+
+  const painters = models.filter((model) => model.does === "paint");
   const remove = async (job: api.Job) => {
     await api.remove(job.job_id);
     setDeleted(job);
@@ -109,12 +123,18 @@ export function App() {
       <main>
         <section className="panel words" aria-label="Words">
           <Words
-            models={models.filter((model) => model.does === "paint")}
+            models={painters}
             prompt={prompt}
             setPrompt={setPrompt}
             settings={settings}
             setSettings={setSettings}
             seedOf={shown?.job?.request.seed}
+            begin={begin}
+            onNoise={() => from(null)}
+            onSheet={(next) => {
+              setSheet(next);
+              again();
+            }}
             onPainted={(id) => {
               setAwaited(id);
               again();
@@ -126,6 +146,9 @@ export function App() {
         <section className="panel picture" aria-label="Picture">
           <Picture
             shown={shown}
+            beside={done.find((job) => job.job_id === compared) ?? null}
+            onBegin={painters.some((model) => model.begins_from_pictures) ? from : undefined}
+            onAlone={() => setCompared("")}
             readers={models.filter((model) => model.does === "read")}
             onFile={take}
             onRestore={restore}
@@ -133,11 +156,15 @@ export function App() {
           />
         </section>
       </main>
+      {sheet && (
+        <GridSheet sheet={sheet} jobs={pictures} onShow={(job) => show({ job })} onClose={() => setSheet(null)} />
+      )}
       <Gallery
         jobs={done}
         current={shown?.job?.job_id}
         onShow={(job) => show({ job })}
         onDelete={remove}
+        onCompare={(job) => setCompared(job.job_id)}
         onChanged={again}
       />
       {deleted && (

@@ -6,10 +6,11 @@ interface Props {
   current: string | undefined;
   onShow: (job: api.Job) => void;
   onDelete: (job: api.Job) => void;
+  onCompare: (job: api.Job) => void;
   onChanged: () => void;
 }
 
-export function Gallery({ jobs, current, onShow, onDelete, onChanged }: Props) {
+export function Gallery({ jobs, current, onShow, onDelete, onCompare, onChanged }: Props) {
   if (jobs.length === 0) return null;
   const keys = (event: KeyboardEvent) => {
     const at = jobs.findIndex((job) => job.job_id === current);
@@ -42,6 +43,15 @@ export function Gallery({ jobs, current, onShow, onDelete, onChanged }: Props) {
               >
                 {job.starred ? "★" : "☆"}
               </button>
+              {job.job_id !== current && (
+                <button
+                  aria-label="Compare with the picture shown"
+                  title="Compare with the picture shown"
+                  onClick={() => onCompare(job)}
+                >
+                  ⇄
+                </button>
+              )}
               <button aria-label="Delete" title="Delete" onClick={() => onDelete(job)}>
                 ×
               </button>

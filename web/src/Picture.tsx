@@ -1,6 +1,8 @@
-import { type FormEvent, useEffect, useMemo, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import * as api from "./api";
+import { Reading } from "./Reading";
 import type { Recipe } from "./recipe";
+import { Stage } from "./Stage";
 import { seconds } from "./state";
 
 /** A job of the server, or a picture of the person's that was dropped, pasted or opened. */
@@ -12,13 +14,17 @@ export interface Shown {
 
 interface Props {
   shown: Shown | null;
+  beside: api.Job | null;
   readers: api.Model[];
   onFile: (file: File | undefined) => void;
   onRestore: (recipe: Recipe) => void;
+  onBegin: ((picture: Blob) => void) | undefined;
+  onAlone: () => void;
   onEnded: () => void;
 }
 
-export function Picture({ shown, readers, onFile, onRestore, onEnded }: Props) {
+export function Picture(props: Props) {
+  const { shown, beside, readers, onFile, onRestore, onBegin, onAlone, onEnded } = props;
   const job = shown?.job;
   const [preview, setPreview] = useState("");
   const [step, setStep] = useState(0);
@@ -50,7 +56,16 @@ export function Picture({ shown, readers, onFile, onRestore, onEnded }: Props) {
     <>
       <figure className={active ? "stage busy" : "stage"}>
         {source ? (
-          <img src={source} alt={words} className={source === preview ? "preview" : ""} />
+          <Stage
+            source={source}
+            words={words}
+            preview={source === preview}
+            beside={
+              beside?.image_url && !active
+                ? { source: beside.image_url, words: beside.request.prompt ?? "" }
+                : null
+            }
+          />
         ) : (
           <button className="plain open" onClick={() => opener.current?.click()}>
             {active ? "Waiting" : "Drop, paste or open a picture"}
@@ -79,97 +94,35 @@ export function Picture({ shown, readers, onFile, onRestore, onEnded }: Props) {
         source={job?.image_url ?? ""}
         readers={readers}
       />
-      <Details shown={shown} onRestore={onRestore} onOpen={() => opener.current?.click()} />
+      <Details
+        shown={shown}
+        compared={beside !== null}
+        onRestore={onRestore}
+        onOpen={() => opener.current?.click()}
+        onAlone={onAlone}
+        onBegin={
+          onBegin && (shown?.file || job?.image_url)
+            ? async () => onBegin(shown?.file ?? (await (await fetch(source)).blob()))
+            : undefined
+        }
+        onRated={onEnded}
+      />
     </>
   );
 }
 
-interface Said {
-  asked: string;
-  answer?: api.Answer;
-  problem?: string;
-}
-
-const TASKS: [api.Task, string][] = [
-  ["caption", "Caption"],
-  ["detailed_caption", "Describe"],
-  ["ocr", "Read"],
-];
-
-const bytesOf = (url: string): Promise<Blob> => fetch(url).then((answer) => answer.blob());
-
-interface ReadingProps {
-  file: File | undefined;
-  source: string;
-  readers: api.Model[];
-}
-
-function Reading({ file, source, readers }: ReadingProps) {
-  const [said, setSaid] = useState<Said[]>([]);
-  const [question, setQuestion] = useState("");
-  if ((!file && !source) || readers.length === 0) return null;
-  const ask = async (task: api.Task, name: string, words = "") => {
-    const entry: Said = { asked: words || name };
-    setSaid((all) => [entry, ...all]);
-    let heard: Partial<Said>;
-    try {
-      const picture: Blob = file ? file : await bytesOf(source);
-      heard = { answer: await api.read(picture, task, words) };
-    } catch (error) {
-      heard = { problem: (error as Error).message };
-    }
-    setSaid((all) => all.map((one) => (one === entry ? { ...one, ...heard } : one)));
-  };
-  const send = (event: FormEvent) => {
-    event.preventDefault();
-    if (!question.trim()) return;
-    void ask("vqa", "", question.trim());
-    setQuestion("");
-  };
-  return (
-    <section className="reading" aria-label="Reading">
-      <div className="row">
-        {TASKS.map(([task, name]) => (
-          <button key={task} onClick={() => void ask(task, name)}>
-            {name}
-          </button>
-        ))}
-        <form className="joined grow" onSubmit={send}>
-          <input
-            aria-label="A question about the picture"
-            placeholder="Ask about it"
-            value={question}
-            onChange={(event) => setQuestion(event.target.value)}
-          />
-          <button>Ask</button>
-        </form>
-      </div>
-      <dl aria-live="polite">
-        {said.map((one, at) => (
-          <div key={said.length - at}>
-            <dt>{one.asked}</dt>
-            <dd className={one.problem ? "warn" : ""}>
-              {one.problem ?? (one.answer ? one.answer.caption || "nothing" : "…")}
-              {one.answer?.confidence != null && (
-                <span className="note"> {Math.round(one.answer.confidence * 100)} %</span>
-              )}
-            </dd>
-          </div>
-        ))}
-      </dl>
-    </section>
-  );
-}
-
-function Details({
-  shown,
-  onRestore,
-  onOpen,
-}: {
+interface DetailsProps {
   shown: Shown | null;
+  compared: boolean;
   onRestore: (recipe: Recipe) => void;
   onOpen: () => void;
-}) {
+  onAlone: () => void;
+  onBegin: (() => Promise<void>) | undefined;
+  onRated: () => void;
+}
+
+function Details(props: DetailsProps) {
+  const { shown, compared, onRestore, onOpen, onAlone, onBegin, onRated } = props;
   const request = shown?.job?.request;
   const recipe: Recipe | null =
     shown?.recipe ??
@@ -208,6 +161,9 @@ function Details({
       <div className="row">
         <button onClick={onOpen}>Open a picture</button>
         {recipe && <button onClick={() => onRestore(recipe)}>Use this recipe</button>}
+        {onBegin && <button onClick={() => void onBegin()}>Begin from it</button>}
+        {compared && <button onClick={onAlone}>End the comparison</button>}
+        {shown?.job?.status === "complete" && <Thumbs job={shown.job} onRated={onRated} />}
         {shown?.job && request?.prompt !== undefined && (
           <>
             <Copy name="curl" text={asCurl(shown.job)} />
@@ -221,6 +177,21 @@ function Details({
         )}
       </div>
     </div>
+  );
+}
+
+function Thumbs({ job, onRated }: { job: api.Job; onRated: () => void }) {
+  const rate = (value: number) =>
+    void api.rate(job.job_id, job.rating === value ? 0 : value).then(onRated, () => undefined);
+  return (
+    <span className="thumbs">
+      <button aria-label="Good" title="Good" aria-pressed={job.rating === 1} onClick={() => rate(1)}>
+        ↑
+      </button>
+      <button aria-label="Bad" title="Bad" aria-pressed={job.rating === -1} onClick={() => rate(-1)}>
+        ↓
+      </button>
+    </span>
   );
 }
 

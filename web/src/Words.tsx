@@ -1,5 +1,6 @@
 import { type KeyboardEvent, useMemo, useState } from "react";
 import * as api from "./api";
+import { GridForm, type Sheet } from "./Grid";
 import { type Settings, unknownWords } from "./state";
 
 interface Props {
@@ -9,12 +10,22 @@ interface Props {
   settings: Settings;
   setSettings: (settings: Settings) => void;
   seedOf: number | undefined;
+  begin: Begin | null;
+  onNoise: () => void;
   onPainted: (id: string) => void;
+  onSheet: (sheet: Sheet) => void;
+}
+
+/** A picture to begin from, and an address to show it by. */
+export interface Begin {
+  picture: Blob;
+  url: string;
 }
 
 const dice = () => Math.floor(Math.random() * 2 ** 31);
 
-export function Words({ models, prompt, setPrompt, settings, setSettings, seedOf, onPainted }: Props) {
+export function Words(props: Props) {
+  const { models, prompt, setPrompt, settings, setSettings, seedOf, begin, onNoise, onPainted, onSheet } = props;
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
   const model = models.find((one) => one.id === settings.model) ?? models[0];
@@ -22,25 +33,37 @@ export function Words({ models, prompt, setPrompt, settings, setSettings, seedOf
   const odd = useMemo(() => unknownWords(prompt, model), [prompt, model]);
   const ready = model !== undefined && prompt.trim() !== "" && odd.length === 0;
 
+  const request = (): api.Request | null => {
+    if (!model || !ready) return null;
+    const from = begin && model.begins_from_pictures;
+    return {
+      model: model.id,
+      prompt: prompt.trim(),
+      negative_prompt: settings.negative.trim(),
+      // A picture to begin from has a size of its own.
+      ...(from && settings.width === null && settings.height === null
+        ? {}
+        : { width: settings.width ?? model.width ?? 0, height: settings.height ?? model.height ?? 0 }),
+      num_inference_steps: settings.steps ?? model.steps ?? 20,
+      guidance_scale: settings.guidance ?? model.guidance_scale ?? 1,
+      seed: settings.seed === "" ? dice() : Number(settings.seed),
+      ...(settings.solver ? { solver: settings.solver } : {}),
+    };
+  };
+
   const paint = async () => {
-    if (!model || !ready || busy) return;
+    const first = request();
+    if (!first || busy) return;
     setBusy(true);
     setProblem("");
-    const seed = settings.seed === "" ? dice() : Number(settings.seed);
     try {
+      const from =
+        begin && model?.begins_from_pictures
+          ? { image: await api.base64Of(begin.picture), strength: settings.strength ?? 0.6 }
+          : {};
       // Picture i has seed + i, and is the same when it is asked for alone.
       for (let i = 0; i < settings.count; i++) {
-        const job = await api.paint({
-          model: model.id,
-          prompt: prompt.trim(),
-          negative_prompt: settings.negative.trim(),
-          width: settings.width ?? model.width ?? 0,
-          height: settings.height ?? model.height ?? 0,
-          num_inference_steps: settings.steps ?? model.steps ?? 20,
-          guidance_scale: settings.guidance ?? model.guidance_scale ?? 1,
-          seed: seed + i,
-          ...(settings.solver ? { solver: settings.solver } : {}),
-        });
+        const job = await api.paint({ ...first, ...from, seed: first.seed + i });
         if (i === 0) onPainted(job.job_id);
       }
     } catch (error) {
@@ -95,6 +118,26 @@ export function Words({ models, prompt, setPrompt, settings, setSettings, seedOf
         value={settings.negative}
         onChange={(event) => set({ negative: event.target.value })}
       />
+      {begin && model?.begins_from_pictures && (
+        <div className="row begin">
+          <img src={begin.url} alt="It begins from this" width={56} height={56} />
+          <div className="grow">
+            <label htmlFor="strength">How much is painted anew</label>
+            <input
+              id="strength"
+              type="range"
+              min={0.05}
+              max={1}
+              step={0.05}
+              value={settings.strength ?? 0.6}
+              onChange={(event) => set({ strength: Number(event.target.value) })}
+            />
+          </div>
+          <button type="button" aria-label="Begin from noise" title="Begin from noise" onClick={onNoise}>
+            ×
+          </button>
+        </div>
+      )}
       <div className="row">
         <div className="grow">
           <label htmlFor="seed">Seed</label>
@@ -188,6 +231,7 @@ export function Words({ models, prompt, setPrompt, settings, setSettings, seedOf
           ))}
         </select>
       </details>
+      <GridForm request={request} onSheet={onSheet} />
       <button className="main" disabled={!ready || busy}>
         {busy ? "Asking" : "Paint"}
       </button>

@@ -14,6 +14,7 @@ export interface Model {
   words?: string[];
   examples?: string[];
   chats?: boolean;
+  begins_from_pictures?: boolean;
 }
 
 export type Status = "queued" | "running" | "complete" | "failed" | "canceled";
@@ -22,12 +23,14 @@ export interface Request {
   model: string;
   prompt: string;
   negative_prompt: string;
-  width: number;
-  height: number;
+  width?: number;
+  height?: number;
   num_inference_steps: number;
   guidance_scale: number;
   seed: number;
   solver?: string | null;
+  image?: string; // base64: what it begins from
+  strength?: number;
 }
 
 /** What a job was asked for, as the server says it back. */
@@ -49,6 +52,7 @@ export interface Job {
   status: Status;
   held: boolean;
   starred: boolean;
+  rating: number;
   step: number;
   steps: number;
   created_at: number;
@@ -109,7 +113,7 @@ function post<T>(
 
 export const models = () => call<{ data: Model[] }>("/v1/models").then((said) => said.data);
 
-export const jobs = (limit = 60) =>
+export const jobs = (limit = 100) =>
   call<{ jobs: Job[] }>(`/v1/jobs?limit=${limit}`).then((said) => said.jobs.map(here));
 
 /** Addresses of pictures are absolute, for programs; the page may know the server by another. */
@@ -122,6 +126,12 @@ function here(job: Job): Job {
 /** The key makes a retry safe: the same key is never two pictures. */
 export const paint = (request: Request) =>
   post<{ job_id: string }>("/v1/generate", request, { "Idempotency-Key": crypto.randomUUID() });
+
+/** Up to 64 pictures, all or none; their jobs in order. */
+export const batch = (requests: Request[]) =>
+  post<{ jobs: { job_id: string }[] }>("/v1/batches", { requests }, {
+    "Idempotency-Key": crypto.randomUUID(),
+  }).then((said) => said.jobs.map((job) => job.job_id));
 
 export const act = (id: string, verb: "cancel" | "hold" | "release" | "undo") =>
   post<unknown>(`/v1/jobs/${id}/${verb}`, {});
@@ -136,17 +146,72 @@ export const pause = (stop: boolean) =>
 export const star = (id: string, starred: boolean) =>
   post<unknown>(`/v1/jobs/${id}/star`, { starred }, {}, "PUT");
 
+export const rate = (id: string, rating: number) =>
+  post<unknown>(`/v1/jobs/${id}/rating`, { value: rating }, {}, "PUT");
+
 export const remove = (id: string) => call<unknown>(`/v1/jobs/${id}`, { method: "DELETE" });
 
 export const signIn = (key: string) => post<unknown>("/v1/session", { key });
 
 /** A picture of the server by its URL, or one of the person's by its bytes. */
-export async function read(picture: Blob, task: Task, question = ""): Promise<Answer> {
+export async function read(picture: Blob, task: Task, question: string, model: string): Promise<Answer> {
   const form = new FormData();
   form.append("image", picture, "picture");
   form.append("task", task);
+  form.append("model", model);
   if (question) form.append("question", question);
   return call<Answer>("/v1/caption", { method: "POST", body: form });
+}
+
+/** The bytes in base64, as JSON takes them. */
+export async function base64Of(picture: Blob): Promise<string> {
+  const bytes = new Uint8Array(await picture.arrayBuffer());
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 0x8000)
+    text += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
+  return btoa(text);
+}
+
+/** A talk about a picture, the person's turns and the model's in turns; `heard` gets the answer as
+ * far as it has come. */
+export async function chat(
+  picture: Blob,
+  turns: string[],
+  model: string,
+  heard: (text: string) => void,
+): Promise<void> {
+  const kind = picture.type || "image/png";
+  const url = `data:${kind};base64,${await base64Of(picture)}`;
+  const messages = turns.map((text, at) => ({
+    role: at % 2 === 0 ? "user" : "assistant",
+    content: at === 0 ? [{ type: "image_url", image_url: { url } }, { type: "text", text }] : text,
+  }));
+  const answer = await fetch("/v1/chat/completions", {
+    method: "POST",
+    credentials: "same-origin",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ model, messages, stream: true }),
+  });
+  if (!answer.ok || !answer.body) {
+    const said = (await answer.json().catch(() => ({}))) as { title?: string; detail?: string };
+    throw new Problem(answer.status, said.title ?? `Error ${answer.status}`, said.detail ?? "");
+  }
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let waiting = "";
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return heard(text);
+    const lines = (waiting + value).split("\n");
+    waiting = lines.pop() ?? "";
+    for (const line of lines) {
+      if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
+      const said = JSON.parse(line.slice(6));
+      if (said.error) throw new Problem(500, said.error.message, said.error.message);
+      text += said.choices?.[0]?.delta?.content ?? "";
+      heard(text);
+    }
+  }
 }
 
 /** Listens to one job: its steps, its previews (PNG in base64), and once its end, whatever it is. */

@@ -13,6 +13,7 @@ export interface Settings {
   solver: string;
   seed: string; // empty: another each time
   count: number;
+  strength: number; // share of the steps, of a picture that begins from one
 }
 
 /** A value that a reload keeps. */

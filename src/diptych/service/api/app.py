@@ -21,6 +21,7 @@ from diptych.service.api import (
     openai_images,
     page,
     pictures,
+    ratings,
     session,
 )
 from diptych.service.api.asking import Ask, Row, endpoint, refused, said
@@ -32,7 +33,7 @@ from diptych.service.guards.hosts import allowed_hosts
 from diptych.service.guards.problem import App, Problem
 
 _ROOMS = (
-    generate.ROUTES, jobs.ROUTES, events.ROUTES, pictures.ROUTES, caption.ROUTES,
+    generate.ROUTES, jobs.ROUTES, events.ROUTES, pictures.ROUTES, ratings.ROUTES, caption.ROUTES,
     openai_images.ROUTES, openai_edits.ROUTES,
     openai_chat.ROUTES, embeddings.ROUTES, models.ROUTES, session.ROUTES,
 )  # fmt: skip

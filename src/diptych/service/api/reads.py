@@ -65,6 +65,13 @@ def ratings_of(connection: Connection, ids: Collection[str]) -> Mapping[str, int
     return {row.job_id: row.value for row in connection.execute(asked)}
 
 
+def rated(connection: Connection, name: str) -> Sequence[Row[Any]]:
+    """An owner's jobs with a thumb, and it as `value`, the oldest first."""
+    mine = and_(job.c.owner == name, _SHOWN, job.c.status == "complete")
+    asked = select(job, rating.c.value, rating.c.at).join(rating, rating.c.job_id == job.c.id)
+    return connection.execute(asked.where(mine).order_by(job.c.id)).all()
+
+
 def media_of(connection: Connection, sha256: str) -> str | None:
     """The kind of a file that some job still shows; None where none does."""
     shown = exists().where(

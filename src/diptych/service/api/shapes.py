@@ -82,6 +82,30 @@ class QueueShape(Shape):
     paused: bool
 
 
+class RatingShape(Shape):
+    job_id: str
+    value: Literal[-1, 1]
+    rated_at: float
+    model: str
+    model_hash: str
+    fingerprint: str
+    request: dict[str, Any]
+    sha256: str
+    image_url: str
+
+
+class PairShape(Shape):
+    """Identifiers of two jobs of one prompt."""
+
+    chosen: str
+    rejected: str
+
+
+class RatingsShape(Shape):
+    ratings: list[RatingShape]
+    pairs: list[PairShape]
+
+
 class DeletedShape(Shape):
     job_id: str
     undo_until: float

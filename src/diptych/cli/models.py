@@ -5,6 +5,9 @@ diptych models scenes-t2i
 diptych models mmdit --json
 diptych models inspect model.safetensors
 diptych models inspect lora.safetensors --base model.safetensors
+diptych models add photos=paint:sdxl.safetensors --data state
+diptych models remove photos --data state
+diptych models served --data state
 """
 
 from __future__ import annotations
@@ -22,11 +25,21 @@ SECTIONS: dict[str, str] = {
 }
 
 
+SERVER = ("add", "remove", "served")
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "name", nargs="?", help="a model, network or recipe to tell about; inspect; convert"
-    )
-    parser.add_argument("path", nargs="?", help="with inspect and convert: a file or folder")
+        "name", nargs="?",
+        help="a model, network or recipe to tell about; inspect; convert; add, remove or served, "
+        "of the models of a server",
+    )  # fmt: skip
+    parser.add_argument(
+        "path", nargs="?",
+        help="with inspect and convert: a file or folder; with add: NAME=USE:PLACE, USE being "
+        "paint, read or embed; with remove: a name",
+    )  # fmt: skip
+    parser.add_argument("--data", metavar="DIR", default="", help="the server's folder")
     parser.add_argument("--variant", metavar="NAME", default="", help="weights of a kind, as fp16")
     parser.add_argument("--base", metavar="MODEL", help="the model that an adapter is to change")
     parser.add_argument("-o", "--output", metavar="FILE", help="with convert: the new file")
@@ -34,6 +47,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    if args.name in SERVER:
+        return _of_server(args)
     if args.name == "convert":
         return _convert(args)
     if args.name == "inspect":
@@ -56,6 +71,30 @@ def run(args: Namespace) -> int:
     print(about.get("card", about["line"]).rstrip())
     if "config" in about:
         print(f"\n{json.dumps(about['config'], indent=2)}")
+    return 0
+
+
+def _of_server(args: Namespace) -> int:
+    """The registry of a server, which it reads when it begins."""
+    from diptych.foundation.errors import InvalidValue
+    from diptych.service import registry
+
+    data = Path(args.data or "diptych-data")
+    if args.name != "served" and not args.path:
+        raise InvalidValue(f"`diptych models {args.name}` needs a name.", do="See --help.")
+    if args.name == "add":
+        name, entry = registry.entry_of(args.path)
+        registry.add(data, name, entry)
+    elif args.name == "remove":
+        registry.remove(data, args.path)
+    found = registry.registered(data)
+    if args.json:
+        print(json.dumps({name: entry._asdict() for name, entry in found.items()}, indent=2))
+        return 0
+    for name, entry in {**registry.SHIPPED, **found}.items():
+        print(f"{name:<16}  {entry.use:<5}  {entry.place}")
+    if args.name != "served":
+        print("The server knows it when it is begun the next time.")
     return 0
 
 

@@ -15,12 +15,6 @@ from argparse import ArgumentParser, Namespace
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.extras import need
 
-SHIPPED = {
-    "scenes-t2i": ("paint", "scenes-t2i"),
-    "scenes-i2t": ("read", "scenes-i2t"),
-    "scenes-clip": ("embed", "scenes-clip"),
-}
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
@@ -33,7 +27,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", default="diptych-data", metavar="DIR", help="all state is here")
     parser.add_argument(
         "--model", action="append", default=[], metavar="NAME=USE:PLACE",
-        help="a model, USE being paint, read or embed; the shipped ones are there always",
+        help="a model for this once, USE being paint, read or embed, beside the shipped ones and "
+        "those of `diptych models add`",
     )  # fmt: skip
     parser.add_argument("--public-url", default="", metavar="URL", help="as others see the server")
     parser.add_argument("--threads", type=int, default=1, help="of the engine (1)")
@@ -60,6 +55,7 @@ def run(args: Namespace) -> int:
 
     from diptych.service.api.settings import Settings
     from diptych.service.guards.moderation import WordList, read_word_list
+    from diptych.service.registry import SHIPPED, entry_of, registered
     from diptych.service.server import ServerSettings, serve
     from diptych.service.supervisor import EngineSettings
 
@@ -73,7 +69,7 @@ def run(args: Namespace) -> int:
     if not 0 <= args.keep_days < 1e6:
         raise InvalidValue(f"--keep-days {args.keep_days} is no time.", do="Choose 0 or more.")
     data = Path(args.data)
-    models = SHIPPED | dict(model_of(text) for text in args.model)
+    models = {**SHIPPED, **registered(data), **dict(entry_of(text) for text in args.model)}
     engine = EngineSettings(
         data=data, models=models, threads=args.threads, most=args.most, exact=not args.fast
     )
@@ -119,14 +115,3 @@ def _doctor(args: Namespace) -> int:
 
 
 KEEPING = {"backup": _backup, "restore": _backup, "doctor": _doctor}
-
-
-def model_of(text: str) -> tuple[str, tuple[str, str]]:
-    """`name=use:place` in its parts. Raises InvalidValue."""
-    name, _, rest = text.partition("=")
-    use, _, place = rest.partition(":")
-    if not name or not place or use not in ("paint", "read", "embed"):
-        raise InvalidValue(
-            f"{text!r} names no model.", do="Say --model NAME=paint:PLACE, or read, or embed."
-        )
-    return name, (use, place)

@@ -42,6 +42,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="erase what ended so long ago and has no star (0: never)",
     )  # fmt: skip
     parser.add_argument(
+        "--log", choices=("text", "json"), default="",
+        help="a line a request and a job, to the terminal (only what goes wrong)",
+    )  # fmt: skip
+    parser.add_argument(
         "--fast", action="store_true",
         help="more rows a call: pictures differ by rounding with their company",
     )  # fmt: skip
@@ -53,6 +57,7 @@ def run(args: Namespace) -> int:
         return KEEPING[args.what](args)
     from pathlib import Path
 
+    from diptych.service import logs
     from diptych.service.api.settings import Settings
     from diptych.service.guards.moderation import WordList, read_word_list
     from diptych.service.registry import SHIPPED, entry_of, registered
@@ -75,6 +80,7 @@ def run(args: Namespace) -> int:
     )
     web = Settings(data=data, host=args.host, port=args.port, public_url=args.public_url)
     gate = WordList() if args.refuse is None else read_word_list(args.refuse)
+    logs.begin(args.log)
     serve(ServerSettings(settings=web, engine=engine, gate=gate, keep_days=args.keep_days))
     return 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.foundation.files import write_whole
+from diptych.service import logs
 from diptych.service.api.hub import Hub, Live
 from diptych.service.api.state import ModelInfo
 from diptych.service.figures import Figures
@@ -17,6 +18,7 @@ from diptych.service.jobs.store import Moved
 from diptych.service.pace import Pace
 from diptych.service.supervisor import Supervisor
 
+TOLD = ("complete", "failed", "canceled", "retried")  # in the log
 STARTS = ("queued", "released", "retried")
 
 
@@ -94,6 +96,8 @@ class Bells(Hub):
     def publish(self, said: Moved | Live) -> None:
         """Tell who looks on, and the engine."""
         super().publish(said)
+        if isinstance(said, Moved) and said.kind in TOLD:
+            logs.moved(said)
         if isinstance(said, Moved) and said.kind == "failed":
             self._figures.failures.labels(said.job.error).inc()
         supervisor = self._engine()

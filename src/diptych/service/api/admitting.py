@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import re
 import shutil
@@ -22,9 +21,9 @@ from diptych.service.guards.moderation import moderated
 from diptych.service.guards.problem import Problem
 from diptych.service.jobs import accepting
 from diptych.service.jobs.accepting import Accepted, Asked, Key, Wanted
+from diptych.service.logs import LOG
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_LOG = logging.getLogger("diptych.service")
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def prompt_of(ask: Ask, text: str, field: str) -> str:
         return moderated(seen, ask.state.gate, field).raw
     except Problem:
         sha = hashlib.sha256(text.encode()).hexdigest()
-        _LOG.warning("refused by the gate: prompt %s of %s", sha, ask.owner)
+        LOG.warning("refused by the gate", extra={"prompt_sha256": sha, "owner": ask.owner})
         raise
 
 

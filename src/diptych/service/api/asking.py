@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from diptych.foundation.errors import NotWritten
+from diptych.service import logs
 from diptych.service.api.state import State
 from diptych.service.guards import keys, multipart, signing
 from diptych.service.guards.fields import Strict, validated
@@ -26,6 +26,7 @@ from diptych.service.guards.media import acceptable
 from diptych.service.guards.multipart import Form
 from diptych.service.guards.problem import CONTENT_TYPE, Problem, request_id
 from diptych.service.jobs.store import Vanishing
+from diptych.service.logs import LOG
 
 T = TypeVar("T")
 Body = TypeVar("Body", bound=BaseModel)
@@ -36,7 +37,6 @@ KEYED = ("Idempotency-Key",)
 COOKIE = "diptych_session"
 LOCAL = Key(sha256="", prefix="", owner="local", role="admin")
 _READING = frozenset({"GET", "HEAD"})
-_LOG = logging.getLogger("diptych.service")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,9 @@ def endpoint(state: State, row: Row) -> Callable[[Request], Awaitable[Response]]
         response = await _answered(state, row, request)
         response.headers.setdefault("x-request-id", request_id(request.scope))
         state.figures.answers.labels(route, response.status_code).inc()
-        answered.observe(time.perf_counter() - began)
+        took = time.perf_counter() - began
+        answered.observe(took)
+        logs.answered(route, response.status_code, took, request_id(request.scope))
         return response
 
     return run
@@ -177,7 +179,8 @@ async def _answered(state: State, row: Row, request: Request) -> Response:
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         place = f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace else ""
-        _LOG.error("%s in %s (%s)", type(error).__name__, place, request_id(request.scope))
+        said_of_it = {"error": type(error).__name__, "at": place}
+        LOG.error("internal", extra={**said_of_it, "request_id": request_id(request.scope)})
         detail = "Tell the operator the request_id."
         return refused(Problem("internal", detail=detail), request)
 

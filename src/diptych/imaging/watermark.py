@@ -172,7 +172,7 @@ def _found(gray: NDArray[np.int64]) -> Mark | None:
     if chance > FALSE_ALARMS:
         return None
     moved = np.exp(2j * np.pi * (waves.rows * top + waves.columns * left) / TILE)
-    agreed = weight * (turned * moved).real
+    agreed: NDArray[np.float64] = weight * np.real(turned * moved)
     return Mark(strength=strength, chance=chance, payload=_read(agreed, waves.bit))
 
 

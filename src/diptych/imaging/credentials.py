@@ -44,7 +44,7 @@ class Certificate:
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
     """What a manifest says. `state`: valid (signed by somebody on a list), local (intact, and the
-    signer is on no list), altered (the picture or the statement was changed after it was signed)."""
+    signer is on no list), altered (the picture or the statement was changed since)."""
 
     state: str
     signer: str
@@ -120,10 +120,11 @@ def credentials_of(content: bytes, media: str) -> Credentials | None:
         if _ABSENT in type(error).__name__ or _ABSENT in str(error):
             return None
         raise Unreadable("Its content credentials cannot be read.") from error
-    about = (manifest.get("claim_generator_info") or [{}])[0]
+    about: dict[str, Any] = (manifest.get("claim_generator_info") or [{}])[0]
+    signature: dict[str, Any] = manifest.get("signature_info") or {}
     return Credentials(
         state={"Trusted": "valid", "Valid": "local"}.get(state, "altered"),
-        signer=str((manifest.get("signature_info") or {}).get("issuer") or ""),
+        signer=str(signature.get("issuer") or ""),
         generator=f"{about.get('name', '')} {about.get('version', '')}".strip(),
         machine=_SOURCE in json.dumps(manifest.get("assertions", [])),
     )

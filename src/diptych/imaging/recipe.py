@@ -1,8 +1,9 @@
 """How a picture was made, written inside it.
 
 Two PNG texts: `parameters`, in the form that AUTOMATIC1111 began and the community's tools read,
-and `diptych`, JSON with everything. No time, host or job: the same request is the same bytes. A picture
-from 256 pixels up also carries an invisible mark with the first bits of that text's SHA-256.
+and `diptych`, JSON with everything. No time, host or job: the same request is the same bytes.
+A picture from 256 pixels up also carries an invisible mark with the first bits of that text's
+SHA-256.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ async def given(ask: Ask, sources: Mapping[str, str | bytes | None]) -> Given:
     """The one picture of a request: `image_url` is an address, bytes a file, and any other text
     base64. Raises Problem."""
     name = one_source(sources)
-    return await kept(ask, await _content(ask, name, sources[name] or b""), f"/{name}")
+    return await kept(ask, await content_of(ask, name, sources[name] or b""), f"/{name}")
 
 
 async def from_url(ask: Ask, url: str, field: str) -> Given:
@@ -51,7 +51,8 @@ async def kept(ask: Ask, content: bytes, field: str) -> Given:
     return Given(stored, decoded.warnings)
 
 
-async def _content(ask: Ask, name: str, source: str | bytes) -> bytes:
+async def content_of(ask: Ask, name: str, source: str | bytes) -> bytes:
+    """The bytes that a source stands for. Raises Problem."""
     if isinstance(source, bytes):
         return source
     if name == "image_url":

@@ -120,7 +120,8 @@ def credentials_of(content: bytes, media: str) -> Credentials | None:
         if _ABSENT in type(error).__name__ or _ABSENT in str(error):
             return None
         raise Unreadable("Its content credentials cannot be read.") from error
-    about: dict[str, Any] = (manifest.get("claim_generator_info") or [{}])[0]
+    made: list[dict[str, Any]] = manifest.get("claim_generator_info") or []
+    about = made[0] if made else {}
     signature: dict[str, Any] = manifest.get("signature_info") or {}
     return Credentials(
         state={"Trusted": "valid", "Valid": "local"}.get(state, "altered"),

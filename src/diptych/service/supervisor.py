@@ -31,8 +31,8 @@ HUNG_AFTER = 120.0  # seconds without a word, while it has work
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
     """`models`: name -> what it does (paint, read, embed) and where it is. `spool_every` seconds a
-    picture under way is written down; `drain_for` seconds an engine may finish what it has. `marks`:
-    pictures get the invisible mark; `gate`: module:function that refuses some, or none."""
+    picture under way is written down; `drain_for` seconds an engine may finish what it has. With
+    `marks` pictures get the invisible mark; `gate`: module:function that refuses some, or none."""
 
     data: Path
     models: Mapping[str, tuple[str, str]]

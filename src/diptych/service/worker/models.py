@@ -46,8 +46,8 @@ class Loaded:
 
 
 def load(name: str, does: str, reference: str, engine: Engine, marks: str = "marks") -> Loaded:
-    """A model in the engine; `marks`: how its pictures leave. Raises as `load` of its front does, and InvalidValue for another
-    use."""
+    """A model in the engine; `marks`: how its pictures leave. Raises as `load` of its front
+    does, and InvalidValue for another use."""
     if does not in LOADERS:
         raise InvalidValue(f"A model does not {does!r}.", do=f"Say one of {', '.join(LOADERS)}.")
     front, more = LOADERS[does](name, reference, engine)

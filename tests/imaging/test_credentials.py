@@ -59,3 +59,5 @@ def test_what_cannot_sign_is_refused_before_it_is_needed(tmp_path):
     (tmp_path / "bad.pem").write_text("no certificate")
     with pytest.raises(InvalidValue, match="cannot sign"):
         certificate_of(tmp_path, tmp_path / "bad.pem", tmp_path / "a" / "key.pem")
+    with pytest.raises(InvalidValue, match="cannot sign"):  # the key of another
+        certificate_of(tmp_path, tmp_path / "a" / "certificate.pem", tmp_path / "b" / "key.pem")

@@ -16,6 +16,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
 from diptych.foundation.extras import need
 from diptych.foundation.files import write_whole
@@ -79,7 +81,7 @@ def certificate_of(
         own = Certificate(
             chain=(folder / "certificate.pem").read_bytes(), key=(folder / "key.pem").read_bytes()
         )
-    _signer(own).close()
+    _try(own)
     return own
 
 
@@ -131,17 +133,31 @@ def credentials_of(content: bytes, media: str) -> Credentials | None:
     )
 
 
+def _try(certificate: Certificate) -> None:
+    """Sign a picture of one pixel: the library only then looks at a certificate."""
+    c2pa = need("c2pa", EXTRA)
+    dot = BytesIO()
+    Image.new("RGB", (1, 1)).save(dot, format="png")
+    try:
+        found = credentials_of(signed(dot.getvalue(), certificate), "image/png")
+    except (c2pa.C2paError, Unreadable) as error:
+        raise _unfit() from error
+    if found is None or found.state == "altered":
+        raise _unfit()
+
+
+def _unfit() -> InvalidValue:
+    return InvalidValue(
+        "This certificate and key cannot sign pictures.",
+        do="C2PA asks for a chain in PEM and its ES256 key in PKCS 8.",
+    )
+
+
 def _signer(certificate: Certificate) -> Any:
     c2pa = need("c2pa", EXTRA)
-    try:
-        return c2pa.Signer.from_info(
-            c2pa.C2paSignerInfo(b"es256", certificate.chain, certificate.key, None)
-        )
-    except c2pa.C2paError as error:
-        raise InvalidValue(
-            "This certificate and key cannot sign pictures.",
-            do="C2PA asks for a chain in PEM and an ES256 key in PKCS 8.",
-        ) from error
+    return c2pa.Signer.from_info(
+        c2pa.C2paSignerInfo(b"es256", certificate.chain, certificate.key, None)
+    )
 
 
 def _keep(folder: Path, made: Certificate) -> None:

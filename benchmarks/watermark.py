@@ -1,6 +1,6 @@
 """What the invisible mark outlives, what it costs, and how far it changes pictures.
 
-python benchmarks/watermark.py            # a table in Markdown, about two minutes on one core
+python benchmarks/watermark.py            # a table in Markdown, about a minute on one core
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from diptych.imaging.watermark import find_mark, marked
 
-PICTURES = 10
+PICTURES = 5
 PAYLOAD = 0xC0FFEE
 
 

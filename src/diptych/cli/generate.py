@@ -13,11 +13,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.cli import canvases, conditions, shortcuts
+from diptych.cli import canvases, conditions, marks, shortcuts
 from diptych.cli.parsing import OFFLINE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from diptych.imaging.credentials import Certificate
 
 # What a picture's recipe says that only a flag can give again.
 _BESIDE = {
@@ -58,6 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     canvases.add_arguments(parser)
     conditions.add_arguments(parser)
     shortcuts.add_arguments(parser)
+    marks.add_arguments(parser)
     parser.add_argument("--like", metavar="FILE", help="repeat a picture; what is said here wins")
     parser.add_argument("--grid", metavar="FILE", help="write all pictures as one sheet")
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
@@ -75,8 +78,9 @@ def run(args: Namespace) -> int:
     asked = [prompt for prompt in prompts for _ in range(args.count)]
     seeds = [(said.get("seed") or 0) + i for _ in prompts for i in range(args.count)]
     paths = _paths(args, asked, seeds)
+    certificate = marks.certificate_by(args)
     pictures = _painted(args, said, asked, seeds)
-    _write(args, pictures, asked, paths)
+    _write(args, pictures, asked, paths, certificate)
     return 0
 
 
@@ -184,14 +188,18 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _write(args: Namespace, pictures: list[Image], prompts: list[str], paths: list[Path]) -> None:
+def _write(
+    args: Namespace,
+    pictures: list[Image],
+    prompts: list[str],
+    paths: list[Path],
+    certificate: Certificate | None,
+) -> None:
     from dataclasses import asdict
-
-    from diptych.imaging.recipe import write_picture
 
     made: list[dict[str, Any]] = []
     for picture, path in zip(pictures, paths, strict=False):
-        write_picture(path, picture, picture.info["recipe"])
+        marks.write(path, picture, certificate, marks=not args.no_marks)
         made.append({"file": str(path), **asdict(picture.info["recipe"])})
     if args.grid:
         import numpy as np

@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ground": ("diptych.cli.ground", "say where things are in a picture"),
     "classify": ("diptych.cli.classify", "say which of some labels a picture fits"),
     "embed": ("diptych.cli.embed", "make vectors of pictures and texts, for search"),
+    "verify": ("diptych.cli.verify", "say where pictures come from"),
     "serve": ("diptych.cli.serve", "serve the models over HTTP, with a page"),
     "keys": ("diptych.cli.keys", "make, list and revoke keys of a server"),
     "models": ("diptych.cli.models", "list models, networks and recipes, or tell about one"),

@@ -11,9 +11,16 @@ diptych serve doctor --data state
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
+from diptych.cli import marks
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.extras import need
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diptych.imaging.credentials import Certificate
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -49,6 +56,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--fast", action="store_true",
         help="more rows a call: pictures differ by rounding with their company",
     )  # fmt: skip
+    parser.add_argument(
+        "--gate", metavar="MODULE:FUNCTION", default="",
+        help="a function that gets each picture and says whether it is refused (none)",
+    )  # fmt: skip
+    parser.add_argument("--no-marks", action="store_true", help="no invisible mark, no signature")
+    marks.add_certificate_arguments(parser)
 
 
 def run(args: Namespace) -> int:
@@ -60,6 +73,7 @@ def run(args: Namespace) -> int:
     from diptych.service import logs
     from diptych.service.api.settings import Settings
     from diptych.service.guards.moderation import WordList, read_word_list
+    from diptych.service.guards.output_gate import gate_of
     from diptych.service.registry import SHIPPED, entry_of, registered
     from diptych.service.server import ServerSettings, serve
     from diptych.service.supervisor import EngineSettings
@@ -76,13 +90,36 @@ def run(args: Namespace) -> int:
     data = Path(args.data)
     models = {**SHIPPED, **registered(data), **dict(entry_of(text) for text in args.model)}
     engine = EngineSettings(
-        data=data, models=models, threads=args.threads, most=args.most, exact=not args.fast
-    )
+        data=data, models=models, threads=args.threads, most=args.most, exact=not args.fast,
+        marks=not args.no_marks, gate=args.gate,
+    )  # fmt: skip
     web = Settings(data=data, host=args.host, port=args.port, public_url=args.public_url)
     gate = WordList() if args.refuse is None else read_word_list(args.refuse)
     logs.begin(args.log)
-    serve(ServerSettings(settings=web, engine=engine, gate=gate, keep_days=args.keep_days))
+    if args.gate:
+        gate_of(args.gate)
+    serve(
+        ServerSettings(
+            settings=web, engine=engine, gate=gate, keep_days=args.keep_days,
+            certificate=_certificate(args, data),
+        )
+    )  # fmt: skip
     return 0
+
+
+def _certificate(args: Namespace, data: Path) -> Certificate | None:
+    """What pictures are signed with. Where the library is missing it is said, and they are not."""
+    from diptych.imaging.credentials import available, certificate_of
+
+    asked = args.certificate or args.certificate_key
+    if args.no_marks:
+        if asked:
+            raise InvalidValue("--no-marks signs nothing.", do="Leave --certificate out.")
+        return None
+    if not available() and not asked:
+        print("Pictures are not signed: pip install 'diptych[provenance]'", flush=True)
+        return None
+    return certificate_of(data / "provenance", args.certificate, args.certificate_key)
 
 
 def _backup(args: Namespace) -> int:

@@ -2,10 +2,13 @@
 
 Two PNG texts: `parameters`, in the form that AUTOMATIC1111 began and the community's tools read,
 and `diptych`, JSON with everything. No time, host or job: the same request is the same bytes.
+A picture from 256 pixels up also carries an invisible mark with the first bits of that text's
+SHA-256.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -19,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from diptych.foundation.config import from_json
 from diptych.foundation.errors import NotFound, Unreadable
 from diptych.foundation.files import write_whole
+from diptych.imaging.watermark import BITS, marked
 
 _KEY = "diptych"
 
@@ -81,21 +85,33 @@ class PictureRecipe:
         return "\n".join(lines)
 
 
-def png_bytes(picture: Image.Image, recipe: PictureRecipe) -> bytes:
-    """The PNG file: the same pixels and recipe give the same bytes."""
+def png_bytes(picture: Image.Image, recipe: PictureRecipe, *, marks: bool = True) -> bytes:
+    """The PNG file: the same pixels and recipe give the same bytes. `marks`: with the invisible
+    mark, where the picture is large enough for it."""
+    written = json.dumps(asdict(recipe), sort_keys=True)
     text = PngInfo()
     text.add_text("parameters", recipe.parameters())
-    text.add_text(_KEY, json.dumps(asdict(recipe), sort_keys=True))
+    text.add_text(_KEY, written)
     content = BytesIO()
-    picture.save(content, format="png", pnginfo=text, compress_level=6)
+    kept = marked(picture, short_hash(written)) if marks else picture
+    kept.save(content, format="png", pnginfo=text, compress_level=6)
     return content.getvalue()
 
 
+def short_hash(written: str) -> int:
+    """The first 24 bits of the SHA-256 of a recipe's JSON: what the mark in the pixels holds."""
+    return int.from_bytes(hashlib.sha256(written.encode()).digest()[: BITS // 8])
+
+
 def write_picture(
-    path: str | os.PathLike[str], picture: Image.Image, recipe: PictureRecipe
+    path: str | os.PathLike[str],
+    picture: Image.Image,
+    recipe: PictureRecipe,
+    *,
+    marks: bool = True,
 ) -> Path:
     """Write the PNG, whole or not at all. Raises NotWritten."""
-    return write_whole(path, png_bytes(picture, recipe))
+    return write_whole(path, png_bytes(picture, recipe, marks=marks))
 
 
 def recipe_of(path: str | os.PathLike[str]) -> PictureRecipe:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -59,6 +59,25 @@ def read(root: Path, sha256: str) -> bytes | None:
     except OSError:
         return None
     return data if hashlib.sha256(data).hexdigest() == sha256 else None
+
+
+def published(root: Path, sha256: str, sign: Callable[[bytes], bytes]) -> bytes | None:
+    """A picture with its signed statement: made once, kept beside the artifact and deleted with
+    it. None where the artifact is missing or altered. Raises NotWritten."""
+    beside = _signed_beside(path_of(root, sha256))
+    with suppress(FileNotFoundError):
+        return beside.read_bytes()
+    with _guarded(root, alone=True):  # nobody deletes it meanwhile, nor signs it a second time
+        core = read(root, sha256)
+        if core is None:
+            return None
+        if not beside.exists():
+            write_whole(beside, sign(core))
+        return beside.read_bytes()
+
+
+def _signed_beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.c2pa")
 
 
 def remove(database: Database, root: Path, shas: Sequence[str], *, wall: float) -> list[str]:
@@ -119,6 +138,7 @@ def _unlink(root: Path, sha256: str, before: float | None) -> bool:
         try:
             if before is not None and path.stat().st_mtime >= before:
                 return False
+            _signed_beside(path).unlink(missing_ok=True)  # first: it is never without the other
             path.unlink()
         except FileNotFoundError:
             return True

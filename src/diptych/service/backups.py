@@ -1,8 +1,8 @@
 """A server's data as one file, made while it runs, and back into a folder.
 
 A tar file: the database as SQLite copies it at one moment (so no transaction is cut), the files of
-its rows, the secret and the names of the models. What is under way is not in it: those jobs begin
-again at their first step, which gives the same pictures.
+its rows, the secret, the certificate and the names of the models. What is under way is not in it:
+those jobs begin again at their first step, which gives the same pictures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from diptych.foundation.lock import held
 from diptych.foundation.progress import Progress, Report, silent
 from diptych.service.artifacts import path_of
 
-BESIDE = ("secret", "models.json")
+BESIDE = (
+    "secret", "models.json", "registry.json", "provenance/certificate.pem", "provenance/key.pem",
+)  # fmt: skip
 _LIVE = "select sha256 from artifact where state = 'live' order by sha256"
 
 
@@ -124,15 +126,16 @@ def _unpack(file: Path, made: Path, report: Report) -> None:
                 raise Unreadable(f"{member.name!r} does not belong into a backup.")
             tar.extract(member, made, filter="data")
             report(Progress(number + 1, len(members)))
-    if (made / "secret").exists():
-        (made / "secret").chmod(0o600)
+    for name in ("secret", "provenance/key.pem"):
+        if (made / name).exists():
+            (made / name).chmod(0o600)
 
 
 def _is_ours(name: str) -> bool:
+    if name in ("jobs.db", *BESIDE):
+        return True
     root, _, rest = name.partition("/")
-    if not rest:
-        return name in ("jobs.db", *BESIDE)
-    sha256 = name.rpartition("/")[2]
+    sha256 = rest.rpartition("/")[2]
     try:
         return root == "artifacts" and str(path_of(Path(root), sha256)) == name
     except InvalidValue:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sqlalchemy import Connection
 
 from diptych.foundation.errors import DiptychError, InvalidValue
 from diptych.foundation.files import write_whole
+from diptych.imaging.credentials import Certificate, signed
 from diptych.service import artifacts, keyring
 from diptych.service.api.app import make_app
 from diptych.service.api.reads import job_of, key_of
@@ -45,12 +47,13 @@ HEADER_WITHIN = 10.0
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     """`gate`: prompts that are refused. `keep_days`: after so many days what is not starred is
-    erased, 0 for never."""
+    erased, 0 for never. `certificate`: what pictures are signed with, None: they are not."""
 
     settings: Settings
     engine: EngineSettings
     gate: WordList = field(default_factory=WordList)
     keep_days: float = 0.0
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class _Server:
             settings=web, database=self.database, artifacts=self.files, engine=self.face,
             hub=self.hub, decoder=decoder, keys=self._key, secret=_secret(web.data),
             rates=Rates(per_user=web.per_user, per_address=web.per_address),
-            gate=self.settings.gate, figures=self.figures,
+            gate=self.settings.gate, figures=self.figures, published=self._published(),
         )  # fmt: skip
         config = uvicorn.Config(
             make_app(state), http=with_deadline(HEADER_WITHIN), log_level="warning",
@@ -205,6 +208,13 @@ class _Server:
         key, _ = self.pace.learn(spec, engine)
         with contextlib.suppress(DiptychError):  # a full disk: it is learnt again
             await self.database.write(lambda c: keep_pace(c, self.pace, key))
+
+    def _published(self) -> Callable[[str], bytes | None] | None:
+        certificate = self.settings.certificate
+        if certificate is None:
+            return None
+        sign = partial(signed, certificate=certificate)
+        return lambda sha256: artifacts.published(self.files.root, sha256, sign)
 
     def _key(self, sha256: str) -> Key | None:
         return self.database.read(lambda c: key_of(c, sha256))

@@ -31,7 +31,8 @@ HUNG_AFTER = 120.0  # seconds without a word, while it has work
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
     """`models`: name -> what it does (paint, read, embed) and where it is. `spool_every` seconds a
-    picture under way is written down; `drain_for` seconds an engine may finish what it has."""
+    picture under way is written down; `drain_for` seconds an engine may finish what it has. With
+    `marks` pictures get the invisible mark; `gate`: module:function that refuses some, or none."""
 
     data: Path
     models: Mapping[str, tuple[str, str]]
@@ -40,6 +41,8 @@ class EngineSettings:
     exact: bool = True
     spool_every: float = 5.0
     drain_for: float = 25.0
+    marks: bool = True
+    gate: str = ""
 
 
 @dataclass
@@ -96,6 +99,7 @@ class Supervisor:
             "models": {name: list(one) for name, one in settings.models.items()},
             "threads": settings.threads, "most": settings.most, "exact": settings.exact,
             "spool_every": settings.spool_every, "drain_for": settings.drain_for,
+            "marks": settings.marks, "gate": settings.gate,
         })  # fmt: skip
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:

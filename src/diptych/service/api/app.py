@@ -23,6 +23,7 @@ from diptych.service.api import (
     pictures,
     ratings,
     session,
+    verify,
 )
 from diptych.service.api.asking import Ask, Row, endpoint, refused, said
 from diptych.service.api.document import document
@@ -34,8 +35,8 @@ from diptych.service.guards.problem import App, Problem
 
 _ROOMS = (
     generate.ROUTES, jobs.ROUTES, events.ROUTES, pictures.ROUTES, ratings.ROUTES, caption.ROUTES,
-    openai_images.ROUTES, openai_edits.ROUTES,
-    openai_chat.ROUTES, embeddings.ROUTES, models.ROUTES, session.ROUTES,
+    openai_images.ROUTES, openai_edits.ROUTES, openai_chat.ROUTES, embeddings.ROUTES,
+    models.ROUTES, session.ROUTES, verify.ROUTES,
 )  # fmt: skip
 _SLUGS = {404: "not-found", 405: "method-not-allowed"}
 

@@ -120,6 +120,19 @@ class CaptionShape(Shape):
     warnings: list[str]
 
 
+class VerifyShape(Shape):
+    ours: bool
+    recipe: Literal["diptych", "automatic1111", "comfyui", "none"]
+    watermark: Literal["found", "none", "too-small"]
+    strength: float | None
+    chance: float | None
+    same_recipe: bool | None
+    credentials: Literal["valid", "local", "altered", "broken", "none", "unread"]
+    signer: str
+    generator: str
+    machine: bool
+
+
 class SessionShape(Shape):
     owner: str
     role: Literal["user", "admin"]

@@ -32,7 +32,7 @@ async def given(ask: Ask, sources: Mapping[str, str | bytes | None]) -> Given:
     """The one picture of a request: `image_url` is an address, bytes a file, and any other text
     base64. Raises Problem."""
     name = one_source(sources)
-    content = await _content(ask, name, sources[name] or b"", f"/{name}")
+    content = await content_of(ask, name, sources[name] or b"", f"/{name}")
     return await kept(ask, content, f"/{name}")
 
 
@@ -55,11 +55,12 @@ async def kept(ask: Ask, content: bytes, field: str) -> Given:
 
 async def decoded_of(ask: Ask, name: str, source: str | bytes | None, field: str) -> Decoded:
     """A picture that is sent in a field of this name. Raises Problem."""
-    content = await _content(ask, name, source or b"", field)
+    content = await content_of(ask, name, source or b"", field)
     return await ask.state.decoder.decoded(content, field)
 
 
-async def _content(ask: Ask, name: str, source: str | bytes, field: str) -> bytes:
+async def content_of(ask: Ask, name: str, source: str | bytes, field: str) -> bytes:
+    """The bytes that a source stands for. Raises Problem."""
     if isinstance(source, bytes):
         return source
     if name == "image_url":

@@ -81,7 +81,8 @@ class Artifacts(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class State:
     """`keys` finds a key by the SHA-256 of its text; `secret`: at least 32 random bytes that stay
-    the same over restarts; `gate`: which prompts are refused; `fetch`: a picture from the web."""
+    the same over restarts; `gate`: which prompts are refused; `fetch`: a picture from the web;
+    `published`: a painted picture with its signed statement, None where nothing is signed."""
 
     settings: Settings
     database: Database
@@ -92,6 +93,7 @@ class State:
     rates: Rates
     keys: Callable[[str], Key | None]
     secret: bytes = field(repr=False)
+    published: Callable[[str], bytes | None] | None = None
     gate: Gate = field(default_factory=WordList)
     fetch: Callable[[str], Awaitable[bytes]] = egress.fetched
     figures: Figures = field(default_factory=Figures)

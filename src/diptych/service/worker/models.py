@@ -45,15 +45,15 @@ class Loaded:
         return self.info["fingerprint"]
 
 
-def load(name: str, does: str, reference: str, engine: Engine) -> Loaded:
-    """A model in the engine. Raises as `load` of its front does, and InvalidValue for another
-    use."""
+def load(name: str, does: str, reference: str, engine: Engine, marks: str = "marks") -> Loaded:
+    """A model in the engine; `marks`: how its pictures leave. Raises as `load` of its front
+    does, and InvalidValue for another use."""
     if does not in LOADERS:
         raise InvalidValue(f"A model does not {does!r}.", do=f"Say one of {', '.join(LOADERS)}.")
     front, more = LOADERS[does](name, reference, engine)
     info = {"name": name, "does": does, **more}
     info["model_hash"] = _hash_of(reference)
-    info["fingerprint"] = fingerprint(info["model_hash"], engine)
+    info["fingerprint"] = fingerprint(info["model_hash"], engine, marks)
     return Loaded(name, does, front, info)
 
 
@@ -124,12 +124,12 @@ def _hash_of(reference: str) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(model_hash: str, engine: Engine) -> str:
+def fingerprint(model_hash: str, engine: Engine, marks: str) -> str:
     """Bytes are the same where this is the same (`docs/service.md`): code, weights, torch, kind of
-    processor, threads, and how requests are put together."""
+    processor, threads, how requests are put together, and marks and gate."""
     parts = [
         __version__, model_hash, torch.__version__, platform.machine(),
         torch.backends.cpu.get_cpu_capability(), str(torch.get_num_threads()),
-        "exact" if engine.exact else f"fast {engine.most}", PIL.__version__,
+        "exact" if engine.exact else f"fast {engine.most}", PIL.__version__, marks,
     ]  # fmt: skip
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

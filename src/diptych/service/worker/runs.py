@@ -28,6 +28,7 @@ from diptych.pipelines.text_to_image import PaintState
 from diptych.pipelines.texts import Text
 from diptych.pipelines.vlm_networks import VLMNetworks
 from diptych.service.artifacts import read as read_artifact
+from diptych.service.guards.output_gate import OutputGate
 from diptych.service.worker.models import Loaded
 from diptych.text import chat
 
@@ -43,19 +44,25 @@ class Made:
     media: str = PNG
 
 
+class Moderated(Exception):
+    """The operator's gate refuses the picture."""
+
+
 class NotFinite(Exception):
     """The network gave something that is no number."""
 
 
 @dataclass
 class Room:
-    """What runs share: the engine, the loaded models, the folder of the data, and how words that
-    come are told."""
+    """What runs share: the engine, the loaded models, the folder of the data, how words that come
+    are told, whether pictures get the invisible mark, and which of them are refused."""
 
     engine: Engine
     models: Mapping[str, Loaded]
     data: Path
     say: Callable[[str, str], None]
+    marks: bool = True
+    gate: OutputGate | None = None
     previews: dict[str, LinearPreview] = field(default_factory=dict)
 
     def model(self, name: str, does: str) -> Loaded:
@@ -172,7 +179,10 @@ class PaintRun(Run):
             "width": recipe.width, "height": recipe.height,
             "resumed_at": self.resumed_at,
         }  # fmt: skip
-        return Made(result, png_bytes(Image.fromarray(pixels), recipe))
+        picture = Image.fromarray(pixels)
+        if self.room.gate is not None and self.room.gate(picture):
+            raise Moderated
+        return Made(result, png_bytes(picture, recipe, marks=self.room.marks))
 
     def preview(self) -> bytes:
         if self.state is None or self.done:
@@ -300,6 +310,8 @@ def why(error: BaseException) -> tuple[str, str]:
     """The code of a failure and what people are told of it: never a path or a stack."""
     if isinstance(error, NotFinite) or "not finite" in str(error):
         return "not-finite", "The model gave something that is no picture."
+    if isinstance(error, Moderated):
+        return "moderated", "The picture is refused by the rules of this server."
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
         return "out-of-memory", "There is not enough memory for it. Ask for something smaller."
     if isinstance(error, DiptychError):

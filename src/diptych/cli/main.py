@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "embed": ("diptych.cli.embed", "make vectors of pictures and texts, for search"),
     "verify": ("diptych.cli.verify", "say where pictures come from"),
     "serve": ("diptych.cli.serve", "serve the models over HTTP, with a page"),
+    "torture": ("diptych.cli.torture", "kill and starve a server, and judge what it kept"),
     "keys": ("diptych.cli.keys", "make, list and revoke keys of a server"),
     "models": ("diptych.cli.models", "list models, networks and recipes, or tell about one"),
     "train": ("diptych.cli.train", "train a model by a recipe, or go on where it stopped"),

@@ -33,7 +33,7 @@ def write_with(path: str | os.PathLike[str], write: Callable[[Path], object]) ->
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         raise NotWritten(
@@ -52,7 +52,8 @@ def _umask() -> int:
     return current
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make what a folder holds, by name, outlive a power cut. Raises OSError."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from diptych.foundation.errors import InvalidValue
-from diptych.foundation.files import write_whole
+from diptych.foundation.errors import InvalidValue, NotWritten
+from diptych.foundation.files import sync_folder, write_whole
 from diptych.service.jobs import tidying
 from diptych.service.jobs.database import Database
 from diptych.service.jobs.schema import artifact
@@ -41,14 +41,20 @@ def put(root: Path, data: bytes, media: str) -> str:
         raise InvalidValue(f"{media!r} is no media type.", do="Such as image/png.")
     sha256 = hashlib.sha256(data).hexdigest()
     path = path_of(root, sha256)
-    with _guarded(root, alone=False):
-        if read(root, sha256) is None:
-            new = [one for one in (path.parent, path.parent.parent) if not one.exists()]
-            write_whole(path, data)
-            for one in new:  # the folder's own name must outlive it as well
-                _sync(one.parent)
-        else:
-            os.utime(path)
+    try:
+        with _guarded(root, alone=False):
+            if read(root, sha256) is None:
+                write_whole(path, data)
+            else:
+                os.utime(path)
+            # Each folder's own name must outlive it as well. One that is there already may have
+            # been made by a process that was killed before it came so far.
+            for one in (path.parent, path.parent.parent, root, root.parent):
+                sync_folder(one)
+    except OSError as error:
+        raise NotWritten(
+            f"Cannot write {str(path)!r}: {error.strerror or error}.", do="Free some space."
+        ) from error
     return sha256
 
 
@@ -63,7 +69,7 @@ def read(root: Path, sha256: str) -> bytes | None:
 
 def published(root: Path, sha256: str, sign: Callable[[bytes], bytes]) -> bytes | None:
     """A picture with its signed statement: made once, kept beside the artifact and deleted with
-    it. None where the artifact is missing or altered. Raises NotWritten."""
+    it. None where the artifact is missing or altered. Raises NotWritten, and what `sign` does."""
     beside = _signed_beside(path_of(root, sha256))
     with suppress(FileNotFoundError):
         return beside.read_bytes()
@@ -162,15 +168,5 @@ def _guarded(root: Path, *, alone: bool) -> Iterator[None]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield
-    finally:
-        os.close(handle)
-
-
-def _sync(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from diptych.foundation.errors import NotWritten, Unreadable
 from diptych.service.api import reads
 from diptych.service.api.asking import Ask, Row
+from diptych.service.api.repairing import repaired
 from diptych.service.guards import signing
 from diptych.service.guards.fields import Strict
 from diptych.service.guards.problem import Problem
@@ -39,6 +40,8 @@ async def picture(ask: Ask) -> Response:
     )  # fmt: skip
     media = ask.read(lambda c: reads.media_of(c, sha256)) if _SHA.fullmatch(sha256) else None
     content = await asyncio.to_thread(ask.state.artifacts.get, sha256) if media else None
+    if media in _SERVED and content is None:
+        raise await repaired(ask, sha256)
     if media not in _SERVED or content is None:
         raise Problem("not-found", detail="The picture was erased. Paint it anew from its seed.")
     if asked.core != "1" and ask.state.published is not None and painted(content):
@@ -62,6 +65,6 @@ def painted(png: bytes) -> bool:
 ROUTES = (
     Row(
         method="GET", path="/v1/pictures/{sha256}", handler=picture, says="A picture",
-        query=Signed, kinds=("image/png",), statuses=(403, 404), access="open",
+        query=Signed, kinds=("image/png",), statuses=(403, 404, 503, 507), access="open",
     ),
 )  # fmt: skip

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine,
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 
 from diptych.foundation.errors import InvalidValue, NotWritten, Unreadable
+from diptych.foundation.files import sync_folder
 from diptych.foundation.lock import held
 from diptych.service.jobs.migrations import upgrade
 from diptych.service.jobs.schema import metadata
@@ -233,6 +234,8 @@ def _upgraded(writer: Engine, file: Path) -> None:
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with suppress(PermissionError):  # a folder above that others may not list
+            sync_folder(folder.resolve().parent)
     except OSError as error:
         raise NotWritten(
             f"Cannot make the folder {str(folder)!r}: {error.strerror or error}.",

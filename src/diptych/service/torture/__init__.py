@@ -1,0 +1,1 @@
+"""A server under load whose processes are killed: does it lose or double anything?"""

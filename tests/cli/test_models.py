@@ -137,3 +137,39 @@ def test_a_single_file_with_t5_paints(
     assert a.read_bytes() == b.read_bytes()
     assert entry(["models", "inspect", str(single)]) == 0
     assert f"transformer: {family}, layout original" in capsys.readouterr().out
+
+
+def test_a_file_becomes_a_folder_and_a_file_again(tmp_path: Path, capsys):
+    file, folder = tiny_file(tmp_path / "one.safetensors"), tmp_path / "folder"
+    said = told(capsys, "convert", str(file), "--to", "folder", "-o", str(folder))
+    assert said.startswith(str(folder)) and "unet: sd1, layout folder" in said
+    again, cut = tmp_path / "two.safetensors", tmp_path / "cut"
+    told(capsys, "convert", str(folder), "--to", "file", "-o", str(again))
+    stored, wanted = load_file(again), load_file(file)
+    assert stored.keys() == wanted.keys()
+    assert all((tensor == wanted[key]).all() for key, tensor in stored.items())
+    words = ("--to", "folder", "-o", str(cut), "--dtype", "float16", "--shard-size", "0.2MB")
+    assert entry(["models", "convert", str(file), *words]) != 0
+    assert "'0.2MB' is no size" in capsys.readouterr().err and not cut.exists()
+    words = (*words[:-1], "200000")
+    assert "F16" in told(capsys, "convert", str(file), *words)
+    assert len(list((cut / "unet").glob("*.safetensors"))) > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--to", "folder"), "no place for it"),
+        (("--to", "file", "-o", "there"), "there already"),
+        (("--to", "file", "-o", "new", "--shard-size", "1GB"), "cuts a folder's files"),
+        (("--dtype", "float16", "-o", "new.safetensors"), "go with --to"),
+        (("--to", "folder", "-o", "new", "--dtype", "float12"), "float12"),
+    ],
+)
+def test_what_converts_nothing_is_refused(words, said, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    tiny_file(tmp_path / "one.safetensors")
+    assert entry(["models", "convert", "one.safetensors", *words]) != 0
+    assert said in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.safetensors", "there"]

@@ -110,8 +110,13 @@ def _of_folder(path: Path, variant: str, component: str = "") -> list[Found]:
 # What an autoencoder's latents are moved and multiplied by stands in no file, and its shapes are
 # all alike. By the first word of a family.
 _SCALED = {
-    "sdxl": SDXL_VAE, "sdxl-refiner": SDXL_VAE, "sd3": SD3_VAE, "sd3.5": SD3_VAE, "flux": FLUX_VAE
+    "sdxl": SDXL_VAE, "sdxl-refiner": SDXL_VAE, "sd3": SD3_VAE, "sd3.5": SD3_VAE, "flux": FLUX_VAE,
+    "pixart-sigma": SDXL_VAE,
 }  # fmt: skip
+
+
+# What folders of a family call T5, which is SD3's third; by the first word of a family.
+_ENCODERS = {"flux": "text_encoder_2", "pixart": "text_encoder"}
 
 
 def _of_file(path: Path, content: Mapping[str, Any] | None = None) -> list[Found]:
@@ -130,8 +135,8 @@ def _settled(part: Part, family: str, marks: list[str]) -> Part:
         config = replace(part.config, scale=scaled.scale, shift=scaled.shift)
         said = f"{config.scale:g}" + (f", shift {config.shift:g}" if config.shift else "")
         return replace(part, config=config, assumed=part.assumed | {"scale": said})
-    if part.component == "text_encoder_3" and family.startswith("flux"):
-        return replace(part, component="text_encoder_2")  # as FLUX's folders call it
+    if part.component == "text_encoder_3" and family.split("-")[0] in _ENCODERS:
+        return replace(part, component=_ENCODERS[family.split("-")[0]])
     if part.component == "unet" and V_MARK in marks:
         said = f"v, for there is {' and '.join(marks)}"
         return replace(part, assumed=part.assumed | {"prediction": said})

@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from diptych.checkpoints.families.scheduler import V_MARK
-from diptych.checkpoints.folder import save_tensors
+from diptych.checkpoints.families.scheduler import PREDICTIONS, V_MARK, ZERO_TERMINAL_MARK
+from diptych.checkpoints.folder import read_json, save_tensors
+from diptych.checkpoints.header import header_of
 from diptych.checkpoints.layout import Layout
 from diptych.checkpoints.layouts import KINDS, LAYOUTS, kind_of
+from diptych.checkpoints.load import found_in, load
 from diptych.checkpoints.rules import Take, plan_of, stored_of
 from diptych.foundation.errors import InvalidValue
 
@@ -25,6 +27,11 @@ _JOINT: _Places = {
     "transformer": ("original", "model.diffusion_model."),
     "text_encoder": ("with text_model", "text_encoders.clip_l.transformer."),
 }
+_ALONGSIDE: _Places = {
+    "transformer": ("original", "model.diffusion_model."),
+    "vae": ("original", "vae."),
+}
+_ALONE: _Places = {"transformer": ("original", "")}
 WHOLE: dict[str, _Places] = {
     "sd1": _EACH | {"text_encoder": ("with text_model", "cond_stage_model.transformer.")},
     "sd2": _EACH | {"text_encoder": ("OpenCLIP", "cond_stage_model.model.")},
@@ -47,11 +54,21 @@ WHOLE: dict[str, _Places] = {
     },
     "clip": {"clip": ("folder", "")},
     "siglip": {"siglip": ("folder", "")},
-} | {
-    # As they were published: the transformer in a file of its own.
-    name: {"transformer": ("original", "")}
-    for name in ("flux-alone", "dit", "lumina2", "lumina-next", "pixart-alpha", "pixart-sigma")
+    **{
+        # As ComfyUI writes them whole.
+        name: _ALONGSIDE | {"text_encoder": encoder}
+        for name, encoder in {
+            "pixart-alpha": ("T5", "text_encoders.t5xxl.transformer."),
+            "pixart-sigma": ("T5", "text_encoders.t5xxl.transformer."),
+            "lumina2": ("Gemma with its head", "text_encoders.gemma2_2b.transformer."),
+        }.items()
+    },
+    # No file of these is known that holds more.
+    "dit": _ALONE,
+    "lumina-next": _ALONE,
 }
+# As they were published: the transformer in a file of its own.
+_IN_PARTS = ("flux", "lumina2", "pixart-alpha", "pixart-sigma")
 # Families whose files are alike.
 _ALIKE = {"sd3.5-medium": "sd3", "sd3.5-large": "sd3"} | dict.fromkeys(
     ("flux-dev", "flux-schnell", "flux-fill", "flux-control"), "flux"
@@ -65,14 +82,17 @@ def write_single_file(
     *,
     family: str = "",
     prediction: str = "eps",
+    zero_terminal: bool = False,
 ) -> Path:
     """`networks`: components by name (`unet` or `transformer`, `vae`, `text_encoder`, ...), one or
     all. `dtype` for floating-point tensors, None for what they have. `family`: where none of them
-    tells it. `prediction`: `v` is told by a mark. Written whole or not at all.
+    tells it. `prediction`: `v` is told by a mark, and by another that its schedule ends in noise
+    alone, `zero_terminal`. Written whole or not at all.
 
     Raises InvalidValue for a component that has no place in such a file, NotWritten.
     """
-    tensors = {V_MARK: torch.empty(0)} if prediction == "v" else {}
+    marks = ((V_MARK, prediction == "v"), (ZERO_TERMINAL_MARK, zero_terminal))
+    tensors = {mark: torch.empty(0) for mark, said in marks if said}
     places = _places(networks, family)
     for name, plan in plans_of(networks, family).items():
         layout, prefix = _layout(name, places[name][0], networks[name]), places[name][1]
@@ -82,6 +102,27 @@ def write_single_file(
             kind = dtype if dtype and tensor.is_floating_point() else tensor.dtype
             tensors[key] = tensor.detach().to(kind).contiguous()
     return save_tensors(path, tensors, {"format": "pt"})
+
+
+def write_file_of(
+    source: Path, out: Path, dtype: torch.dtype | None = None, *, variant: str = ""
+) -> Path:
+    """A pipeline's folder, a component's, or a file, as one file in the original layout. What the
+    network predicts is taken from the folder's schedule. Raises as `write_single_file`, NotFound,
+    Unreadable."""
+    if out.exists():
+        raise InvalidValue(f"{str(out)!r} is there already.", do="Name another with -o.")
+    found = found_in(source, variant=variant)
+    said = source / "scheduler" / "scheduler_config.json"
+    content = read_json(said) if said.is_file() else {}
+    marks = header_of(source) if source.is_file() else {}
+    v = PREDICTIONS.get(content.get("prediction_type", "epsilon")) == "v" or V_MARK in marks
+    zero = bool(content.get("rescale_betas_zero_snr")) or ZERO_TERMINAL_MARK in marks
+    networks = {one.part.component: load(one) for one in found}
+    family = next((one.report.family for one in found if one.report.family != "any"), "")
+    return write_single_file(
+        out, networks, dtype, family=family, prediction="v" if v else "eps", zero_terminal=zero
+    )
 
 
 def plans_of(networks: Mapping[str, nn.Module], family: str = "") -> dict[str, list[Take]]:
@@ -103,8 +144,8 @@ def _places(networks: Mapping[str, nn.Module], family: str) -> _Places:
         }
         family = next((name for name in told if name != "any"), family)
     family = _ALIKE.get(family, family)
-    if family == "flux" and set(networks) == {"transformer"}:
-        family = "flux-alone"
+    if family in _IN_PARTS and set(networks) == {"transformer"}:
+        return _ALONE
     if family not in WHOLE:
         known = ", ".join(WHOLE)
         raise InvalidValue(f"The family {family!r} has no such files.", do=f"family: {known}.")

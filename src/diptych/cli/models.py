@@ -5,6 +5,7 @@ diptych models scenes-t2i
 diptych models mmdit --json
 diptych models inspect model.safetensors
 diptych models inspect lora.safetensors --base model.safetensors
+diptych models convert model.safetensors --to folder -o model
 diptych models add photos=paint:sdxl.safetensors --data state
 diptych models remove photos --data state
 diptych models served --data state
@@ -42,7 +43,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", default="", help="the server's folder")
     parser.add_argument("--variant", metavar="NAME", default="", help="weights of a kind, as fp16")
     parser.add_argument("--base", metavar="MODEL", help="the model that an adapter is to change")
-    parser.add_argument("-o", "--output", metavar="FILE", help="with convert: the new file")
+    parser.add_argument("-o", "--output", metavar="PATH", help="with convert: the new file, folder")
+    parser.add_argument(
+        "--to", choices=("folder", "file"), help="with convert: a published folder, or one file"
+    )
+    parser.add_argument("--dtype", help="with --to: float32, bfloat16 or float16 (as it is)")
+    parser.add_argument(
+        "--shard-size", metavar="SIZE", help="with --to folder: 5GB, at most a file"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -53,7 +61,7 @@ def run(args: Namespace) -> int:
         return _convert(args)
     if args.name == "inspect":
         return _inspect(args)
-    if args.path or args.variant or args.base or args.output:
+    if any((args.path, args.variant, args.base, args.output, *_conversion(args))):
         from diptych.foundation.errors import InvalidValue
 
         raise InvalidValue(
@@ -105,6 +113,10 @@ def _convert(args: Namespace) -> int:
 
     if not args.path:
         raise InvalidValue("There is no path.", do="diptych models convert model.ckpt")
+    if args.to:
+        return _convert_to(args)
+    if args.variant or any(_conversion(args)):
+        raise InvalidValue("--variant, --dtype and --shard-size go with --to.", do="--to folder")
     out = Path(args.output or Path(args.path).with_suffix(".safetensors"))
     made = convert(Path(args.path), out)
     if args.json:
@@ -119,6 +131,45 @@ def _convert(args: Namespace) -> int:
     except DiptychError as error:  # it is written all the same: not all weights are a model's
         print(f"  not known as a model: {error}")
     return 0
+
+
+def _conversion(args: Namespace) -> tuple[str | None, ...]:
+    return args.to, args.dtype, args.shard_size
+
+
+def _convert_to(args: Namespace) -> int:
+    """A model in another layout, and what is in it."""
+    from diptych.checkpoints.write import write_file_of
+    from diptych.checkpoints.write_folder import write_folder
+    from diptych.foundation.errors import InvalidValue
+    from diptych.pipelines.device import device_of, dtype_of
+
+    source = Path(args.path)
+    dtype = dtype_of(args.dtype, device_of("cpu")) if args.dtype else None
+    if not args.output:
+        raise InvalidValue("There is no place for it.", do=f"Name one: --to {args.to} -o PATH.")
+    out = Path(args.output)
+    if args.to == "file":
+        if args.shard_size:
+            raise InvalidValue("--shard-size cuts a folder's files.", do="Leave it out.")
+        write_file_of(source, out, dtype, variant=args.variant)
+    else:
+        shard = args.shard_size and _bytes(args.shard_size)
+        write_folder(source, out, dtype, variant=args.variant, shard=shard)
+    print(json.dumps({"path": str(out)}) if args.json else f"{out}\n{_accounts(out)}")
+    return 0
+
+
+def _bytes(said: str) -> int:
+    """`5GB`, `500MB` or bytes. Raises InvalidValue."""
+    from diptych.foundation.errors import InvalidValue
+
+    units = {"GB": 10**9, "MB": 10**6, "": 1}
+    unit = next(unit for unit in units if said.upper().endswith(unit))
+    number = said[: len(said) - len(unit)].strip()
+    if not number.isdecimal():
+        raise InvalidValue(f"--shard-size {said!r} is no size.", do="Give one as 5GB or 500MB.")
+    return int(number) * units[unit]
 
 
 def _accounts(path: Path) -> str:

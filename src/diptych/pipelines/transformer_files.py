@@ -1,4 +1,4 @@
-"""PixArt, Lumina and DiT from published folders."""
+"""PixArt, Lumina and DiT from published folders, and from files that hold all of a model."""
 
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ class Family:
 
 
 def _reader(path: Path, network: Any) -> Reader:
-    """By the network: its tokenizer lies beside it. Raises NotFound, Unreadable."""
+    """By the network: its tokenizer lies in the folder, or beside the file. Raises NotFound,
+    Unreadable."""
+    words = (path if path.is_dir() else path.parent) / "tokenizer"
     if isinstance(network, GemmaEncoder):
-        return GemmaReader(network, GemmaTokenizer.load(path / "tokenizer"))
+        return GemmaReader(network, GemmaTokenizer.load(words))
     if isinstance(network, T5Encoder):
-        return T5Reader(network, T5Tokenizer.load(path / "tokenizer"))
+        return T5Reader(network, T5Tokenizer.load(words))
     raise Unreadable(f"The words of {str(path)!r} are read with a {type(network).__name__}.")
 
 

@@ -91,9 +91,14 @@ class ClipTokenizer:
     def published(cls, *, pad: str = END) -> ClipTokenizer:
         """CLIP's own 49,408 words, which come with the package, for files that hold weights
         alone; OpenCLIP has the same with `!` for `pad`."""
+        return cls(*cls.published_words(), pad=pad)
+
+    @staticmethod
+    def published_words() -> tuple[dict[str, int], list[tuple[str, str]]]:
+        """Numbers by word, and the merges, of CLIP's own vocabulary."""
         packed = Path(__file__).with_name("clip") / "merges.txt.gz"
         merges = _merges(gzip.decompress(packed.read_bytes()).decode())
-        return cls(vocabulary_of(merges), merges, pad=pad)
+        return vocabulary_of(merges), merges
 
     def __len__(self) -> int:
         return len(self.vocabulary)

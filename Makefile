@@ -45,8 +45,8 @@ page: $(PAGE)  ## the page of the server, built from web/
 serve: $(READY) $(PAGE)  ## the server with its page: make serve ARGS="--port 8001"
 	$(BIN)/diptych serve $(ARGS)
 
-demo: $(READY)  ## words to pictures and back, one page: make demo PROMPT="..."
-	$(BIN)/diptych demo $(if $(PROMPT),"$(PROMPT)")
+demo: $(READY)  ## words to pictures and back, one page: make demo PROMPT="..." ARGS=--once
+	$(BIN)/diptych demo $(if $(PROMPT),"$(PROMPT)") $(ARGS)
 
 test: $(READY) $(PAGE)  ## the tests, without the long proofs
 	$(BIN)/python -m pytest -q $(if $(DIPTYCH_SLOW_TENTH),,-m 'not slow')

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from diptych.service.torture.child import children, free_port
+from diptych.service.child import children, free_port
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 # A server whose rates let a test through; all else is as `diptych serve` has it.

@@ -25,7 +25,7 @@ async def _nothing(*_: Any) -> None:
 
 
 def seated(database: Database) -> Desk:
-    return Desk(database, Hub(), lambda _: None, lambda *_: None, _nothing)
+    return Desk(database, Hub(), lambda _: None, lambda *_: None, _nothing, lambda _: None)
 
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])

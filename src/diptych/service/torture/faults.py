@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from types import MappingProxyType
 
-from diptych.service.torture.child import Child, signaled
+from diptych.service.child import Child, signaled
 
 # Deaths of one server's engine before it is begun anew: more of them make it wait ever longer.
 MOST_DEATHS = 3

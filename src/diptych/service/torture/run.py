@@ -11,8 +11,8 @@ from typing import Any
 
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.progress import Progress, Report, silent
+from diptych.service.child import Child, free_port
 from diptych.service.torture.checker import Verdict, check
-from diptych.service.torture.child import Child, free_port
 from diptych.service.torture.faults import Victim, plan, strike
 from diptych.service.torture.load import PAINT, Load, wishes
 

@@ -14,5 +14,6 @@ def test_once_through_the_server(tmp_path: Path):
     said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert said.returncode == 0, said.stderr
     assert "read back" in said.stdout and "star" in said.stdout
-    assert Image.open(tmp_path / "served.png").size == (64, 64)
+    with Image.open(tmp_path / "served.png") as picture:
+        assert picture.size == (64, 64)
     assert [one.name for one in tmp_path.iterdir()] == ["served.png"]

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ne
 SERVER = """
 import sys
 from pathlib import Path
-from diptych.cli.serve import SHIPPED
+from diptych.service.registry import SHIPPED
 from diptych.service.api.settings import Settings
 from diptych.service.server import ServerSettings, serve
 from diptych.service.supervisor import EngineSettings
@@ -46,6 +46,7 @@ def hosted(data: Path) -> Iterator[tuple[int, int]]:
     try:
         until = time.monotonic() + 60
         while sent(port, b"{}", "application/json") in (0, 503) and time.monotonic() < until:
+            assert process.poll() is None, "the server did not start"
             time.sleep(0.2)
         yield process.pid, port
     finally:

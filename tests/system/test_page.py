@@ -186,6 +186,16 @@ def test_a_grid_of_two_lists(browser: Browser, base: str):
     page.wait_for_selector(".sheet", state="detached")
 
 
+def test_who_may_sees_the_server(browser: Browser, base: str):
+    page, said = opened(browser, base, viewport={"width": 1280, "height": 900})
+    painted(page, "a large orange square")
+    page.click("summary:has-text('Server')")
+    page.wait_for_selector(".server th:has-text('paint scenes-t2i 64x64')")
+    assert "ready" in page.inner_text(".server dl")
+    assert violations(page) == [] and said == []
+    shot(page, "server")
+
+
 def test_with_keys_on_one_signs_in_and_the_key_is_kept_nowhere(browser: Browser, tmp_path: Path):
     made = subprocess.run(
         [sys.executable, "-m", "diptych", "keys", "add", "ann", "--data", str(tmp_path)],
@@ -206,6 +216,7 @@ def test_with_keys_on_one_signs_in_and_the_key_is_kept_nowhere(browser: Browser,
         page.wait_for_selector(".reading dd:has-text('heart')")
         kept = page.evaluate("JSON.stringify(localStorage) + document.cookie + location.href")
         assert key not in kept and "dpt_" not in kept
+        assert page.locator("summary:has-text('Server')").count() == 0, "a user is no operator"
         fresh, _ = opened(browser, base)
         assert fresh.locator("#key").count() == 1, "another browser is nobody"
 

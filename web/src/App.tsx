@@ -5,6 +5,7 @@ import { GridSheet, type Sheet } from "./Grid";
 import { Picture, type Shown } from "./Picture";
 import { Queue } from "./Queue";
 import { type Recipe, recipeOf } from "./recipe";
+import { Server } from "./Server";
 import { SignIn } from "./SignIn";
 import { type Settings, useJobs, useKept, useModels } from "./state";
 import { type Begin, Words } from "./Words";
@@ -167,6 +168,7 @@ export function App() {
         onCompare={(job) => setCompared(job.job_id)}
         onChanged={again}
       />
+      <Server />
       {deleted && (
         <div className="toast" role="status">
           Deleted.

@@ -151,6 +151,29 @@ export const rate = (id: string, rating: number) =>
 
 export const remove = (id: string) => call<unknown>(`/v1/jobs/${id}`, { method: "DELETE" });
 
+export const session = () => call<{ role: "user" | "admin" }>("/v1/session");
+
+/** A line of what Prometheus reads. */
+export interface Figure {
+  name: string;
+  labels: Record<string, string>;
+  value: number;
+}
+
+export async function figures(): Promise<Figure[]> {
+  const answer = await fetch("/metrics", { credentials: "same-origin" });
+  if (!answer.ok) throw new Problem(answer.status, `Error ${answer.status}`, "");
+  const found: Figure[] = [];
+  for (const line of (await answer.text()).split("\n")) {
+    const parts = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line);
+    if (!parts) continue;
+    const pairs = [...(parts[2] ?? "").matchAll(/([a-z_]+)="([^"]*)"/g)];
+    const labels = Object.fromEntries(pairs.map((pair) => [pair[1], pair[2]]));
+    found.push({ name: parts[1] ?? "", labels, value: Number(parts[3]) });
+  }
+  return found;
+}
+
 export const signIn = (key: string) => post<unknown>("/v1/session", { key });
 
 /** A picture of the server by its URL, or one of the person's by its bytes. */

@@ -191,7 +191,8 @@ def test_who_may_sees_the_server(browser: Browser, base: str):
     painted(page, "a large orange square")
     page.click("summary:has-text('Server')")
     page.wait_for_selector(".server th:has-text('paint scenes-t2i 64x64')")
-    assert "ready" in page.inner_text(".server dl")
+    said_of_it = page.inner_text(".server dl")
+    assert "ready" in said_of_it and "Within the time told" in said_of_it
     assert violations(page) == [] and said == []
     shot(page, "server")
 

@@ -165,7 +165,7 @@ export async function figures(): Promise<Figure[]> {
   if (!answer.ok) throw new Problem(answer.status, `Error ${answer.status}`, "");
   const found: Figure[] = [];
   for (const line of (await answer.text()).split("\n")) {
-    const parts = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line);
+    const parts = /^([a-z0-9_]+)(?:\{(.*)\})? (\S+)$/.exec(line);
     if (!parts) continue;
     const pairs = [...(parts[2] ?? "").matchAll(/([a-z_]+)="([^"]*)"/g)];
     const labels = Object.fromEntries(pairs.map((pair) => [pair[1], pair[2]]));

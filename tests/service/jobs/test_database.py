@@ -60,6 +60,16 @@ def test_what_was_migrated_is_what_the_schema_says():
     assert forms[0] == forms[1] and len(forms[0]) > 10
 
 
+def test_data_of_the_first_release_is_brought_to_todays_form(tmp_path: Path):
+    engine = create_engine(f"sqlite:///{tmp_path / 'jobs.db'}")
+    with engine.begin() as connection:
+        upgrade(connection, "0001")
+        job_id = accepted(connection)
+    engine.dispose()
+    with closing(Database.open(tmp_path)) as database:
+        assert [one.id for one in database.read(queries.queue)] == [job_id]
+
+
 def test_a_job_that_ended_cannot_be_revived_whatever_the_code_says():
     with closing(Database.in_memory()) as database:
         job_id = database.write_now(accepted)

@@ -11,8 +11,10 @@ from sqlalchemy import (
     Row,
     and_,
     bindparam,
+    case,
     exists,
     func,
+    literal,
     not_,
     or_,
     select,
@@ -55,9 +57,28 @@ _COST = func.coalesce(func.sum(job.c.cost), 0.0)
 _BEFORE = select(func.count(), _COST).where(WAITS, _before())
 _BETWEEN = _BEFORE.where(job.c["class"] == bindparam("at_class"), job.c.vtime > bindparam("after"))
 _RUNNING = select(job.c.cost, job.c.step, job.c.steps).where(RUNNING)
-_SHARE = select(job.c.owner, func.count().label("number"), func.sum(job.c.cost).label("seconds"))
-# In two, since of a condition with `or` SQLite makes a search through all jobs there ever were.
-_LOADS = union_all(*(_SHARE.where(state).group_by(job.c.owner) for state in (QUEUED, RUNNING)))
+
+
+# In two, since of a condition with `or` SQLite makes a search through all jobs there ever were. An
+# index holds all that the first reads.
+_SUMS = job.c.owner, job.c["class"], func.count(), func.sum(job.c.cost)
+_MAY = case((and_(not_(job.c.held), _SHOWN), job.c.cost), else_=0.0)
+_LOADS = union_all(
+    select(*_SUMS, func.sum(_MAY)).where(QUEUED).group_by(job.c.owner, job.c["class"]),
+    select(*_SUMS, literal(0.0)).where(RUNNING).group_by(job.c.owner, job.c["class"]),
+)
+_WHO_PAUSES = select(owner.c.name).where(owner.c.paused)
+
+
+class Load(NamedTuple):
+    """An owner's jobs of a class that wait or run: how many, and their predicted seconds; `free`:
+    of those that may be claimed."""
+
+    owner: str
+    rank: int
+    number: int
+    seconds: float
+    free: float
 
 
 class Place(NamedTuple):
@@ -161,17 +182,17 @@ def counts(connection: Connection) -> dict[str, int]:
 
 def load(connection: Connection, name: str = "") -> tuple[int, float]:
     """Jobs that wait or run and their predicted seconds, of one owner or of all."""
-    found = loads(connection)
-    own = [found.get(name, (0, 0.0))] if name else list(found.values())
-    return sum(number for number, _ in own), sum(seconds for _, seconds in own)
+    found = [one for one in loads(connection) if name in ("", one.owner)]
+    return sum(one.number for one in found), sum(one.seconds for one in found)
 
 
-def loads(connection: Connection) -> dict[str, tuple[int, float]]:
-    """`load` of each owner that has any."""
-    found: dict[str, tuple[int, float]] = {}
-    for name, number, seconds in connection.execute(_LOADS):
-        before = found.get(name, (0, 0.0))
-        found[name] = before[0] + int(number), before[1] + float(seconds)
+def loads(connection: Connection) -> list[Load]:
+    """Of each owner and class that has any; those that wait and those that run are told apart."""
+    pauses = set(connection.scalars(_WHO_PAUSES))
+    found: list[Load] = []
+    for row in connection.execute(_LOADS):
+        name, rank, number, seconds, free = row
+        found.append(Load(name, rank, number, seconds, 0.0 if name in pauses else free))
     return found
 
 

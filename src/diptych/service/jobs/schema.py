@@ -89,7 +89,7 @@ job = Table(
         sqlite_where=text("status = 'running'"), postgresql_where=text("status = 'running'"),
     ),
     Index(
-        "job_mine", "owner", "class", "vtime",
+        "job_mine", "owner", "class", "vtime", "cost", "held", "erase_at", "status",
         sqlite_where=text("status = 'queued'"), postgresql_where=text("status = 'queued'"),
     ),
     Index(

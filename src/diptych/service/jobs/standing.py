@@ -31,6 +31,7 @@ class Standing:
 
     connection: Connection
     _loads: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _free: dict[int, float] = field(default_factory=dict)
     _weights: dict[str, float] = field(default_factory=dict)
     _ranks: dict[tuple[str, int], _Rank] = field(default_factory=dict)
     _new: list[tuple[Place, float]] = field(default_factory=list)
@@ -40,7 +41,12 @@ class Standing:
     def read(cls, connection: Connection) -> Standing:
         """The queue as it is before any of these requests."""
         _, left = queries.running(connection)
-        return cls(connection, _loads=queries.loads(connection), _left=left)
+        standing = cls(connection, _left=left)
+        for one in queries.loads(connection):
+            number, seconds = standing._loads.get(one.owner, (0, 0.0))
+            standing._loads[one.owner] = number + one.number, seconds + one.seconds
+            standing._free[one.rank] = standing._free.get(one.rank, 0.0) + one.free
+        return standing
 
     def load(self, name: str) -> tuple[tuple[int, float], tuple[int, float]]:
         """Jobs that wait or run and their predicted seconds: of one owner, and of all."""
@@ -58,8 +64,10 @@ class Standing:
         """An owner's new job is at the end of its class; the seconds until it is predicted to be
         done."""
         mine = self._rank(name, place.rank)
-        if mine.seen is None or self._loads.keys() - {name}:  # else nothing stands between
+        if self._loads.keys() - {name}:
             mine.seconds += queries.seconds_before(self.connection, place, after=mine.seen)
+        elif mine.seen is None:  # nobody else is there, and one's own stand before
+            mine.seconds = sum(free for rank, free in self._free.items() if rank <= place.rank)
         mine.seen = place
         mine.ends = place.vtime + fairness.span(cost, self._weights[name])
         others = sum(seconds for at, seconds in self._new if at < place)

@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import * as api from "./api";
+import { Facts } from "./Facts";
 import { Reading } from "./Reading";
 import type { Recipe } from "./recipe";
 import { Stage } from "./Stage";
@@ -148,16 +149,7 @@ function Details(props: DetailsProps) {
     : [];
   return (
     <div className="details">
-      <dl>
-        {facts
-          .filter(([, value]) => value !== undefined && value !== "")
-          .map(([name, value]) => (
-            <div key={name}>
-              <dt>{name}</dt>
-              <dd>{value}</dd>
-            </div>
-          ))}
-      </dl>
+      <Facts rows={facts} />
       <div className="row">
         <button onClick={onOpen}>Open a picture</button>
         {recipe && <button onClick={() => onRestore(recipe)}>Use this recipe</button>}

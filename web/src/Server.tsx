@@ -1,5 +1,6 @@
 import { useEffect, useState } from "react";
 import * as api from "./api";
+import { Facts } from "./Facts";
 import { seconds } from "./state";
 
 const OFTEN = 4000;
@@ -53,16 +54,7 @@ export function Server() {
     <section aria-label="Server">
       <details className="server" onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>Server</summary>
-      <dl>
-        {rows
-          .filter(([, value]) => value !== "")
-          .map(([name, value]) => (
-            <div key={name}>
-              <dt>{name}</dt>
-              <dd>{value}</dd>
-            </div>
-          ))}
-      </dl>
+      <Facts rows={rows} />
       {done.length > 0 && (
         <table>
           <thead>

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from diptych.foundation.errors import NotFound
 from diptych.service.artifacts import path_of
-from diptych.service.jobs.database import sqlite_notice
+from diptych.service.jobs.sqlite import sqlite_notice
 
 LEAST_FREE = 1 << 30
 

@@ -20,9 +20,10 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from diptych.foundation.errors import InvalidValue, NotWritten
 from diptych.service.jobs import fairness, queries, store
 from diptych.service.jobs.accepting import Wanted, accept
-from diptych.service.jobs.database import MOST_TOGETHER, Database, sqlite_notice
+from diptych.service.jobs.database import MOST_TOGETHER, Database
 from diptych.service.jobs.migrations import upgrade
 from diptych.service.jobs.schema import job, metadata
+from diptych.service.jobs.sqlite import sqlite_notice
 from diptych.service.jobs.store import claim, complete
 
 ONE = Wanted(kind="picture", spec={"prompt": "a red square"}, cost=1.0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 
 from diptych.foundation.errors import InvalidValue, NotWritten, Unreadable
@@ -27,12 +26,12 @@ from diptych.foundation.files import sync_folder
 from diptych.foundation.lock import held
 from diptych.service.jobs.migrations import upgrade
 from diptych.service.jobs.schema import metadata
+from diptych.service.jobs.sqlite import READER, WRITER, connected, sqlite_notice
 
 A = TypeVar("A")
 T = TypeVar("T")
 
 MOST_TOGETHER = 64
-OLDEST_SQLITE = (3, 35, 0)  # UPDATE ... FROM, window functions, RETURNING
 
 
 @dataclass(frozen=True)
@@ -75,17 +74,17 @@ class Database:
                 )
             )
             file = folder / "jobs.db"
-            writer = _sqlite(str(file), _WRITER)
+            writer = connected(str(file), WRITER)
             stack.callback(writer.dispose)
             _upgraded(writer, file)
-            reader = _sqlite(f"{file.resolve().as_uri()}?mode=ro", _READER)
+            reader = connected(f"{file.resolve().as_uri()}?mode=ro", READER)
             stack.callback(reader.dispose)
             return cls(writer, reader, stack.pop_all())
 
     @classmethod
     def in_memory(cls) -> Database:
         """For tests: nothing stays, and reads wait for their turn with the writer."""
-        writer = _sqlite(":memory:", _WRITER)
+        writer = connected(":memory:", WRITER)
         _in_transaction(writer, metadata.create_all)
         stack = ExitStack()
         stack.callback(writer.dispose)
@@ -241,51 +240,6 @@ def _make(folder: Path) -> None:
             f"Cannot make the folder {str(folder)!r}: {error.strerror or error}.",
             do="Choose another place for the data.",
         ) from error
-
-
-def sqlite_notice() -> str:
-    """What `doctor` says of the SQLite that Python has. Raises InvalidValue when it is too old."""
-    version = sqlite3.sqlite_version
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise InvalidValue(
-            f"SQLite {version} is too old.", do="Use a Python with SQLite 3.35 or newer."
-        )
-    if sqlite3.sqlite_version_info < (3, 51, 3):
-        return f"SQLite {version}: its WAL-reset bug is avoided, only one connection writes."
-    return f"SQLite {version}"
-
-
-# --- connections ----------------------------------------------------------------------------------
-
-_WRITER = (
-    "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON",
-    "PRAGMA mmap_size=0", "PRAGMA busy_timeout=5000",
-)  # fmt: skip
-_MANY: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 8, "max_overflow": 32}
-_READER = ("PRAGMA query_only=ON", "PRAGMA mmap_size=0", "PRAGMA busy_timeout=5000")
-
-
-def _sqlite(file: str, pragmas: Sequence[str]) -> Engine:
-    alone = pragmas is _WRITER
-
-    def connect() -> sqlite3.Connection:
-        # Python's driver begins transactions by guess; ours are begun by the event below.
-        connection = sqlite3.connect(
-            file, uri=file.startswith("file:"), isolation_level=None, check_same_thread=False
-        )
-        for pragma in pragmas:
-            connection.execute(pragma).close()
-        return connection
-
-    engine = create_engine(
-        "sqlite://", creator=connect, **({"poolclass": StaticPool} if alone else _MANY)
-    )
-
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if alone else "BEGIN")
-
-    event.listen(engine, "begin", begin)
-    return engine
 
 
 def _in_transaction(engine: Engine, run: Callable[[Connection], object]) -> None:

@@ -132,21 +132,30 @@ class PaintingEngine:
     def _together(self, jobs: list[Job]) -> None:
         if not jobs:
             return
-        states = [job.state for job in jobs if job.state is not None]
-        try:
-            moved = together(self.networks, states, self.batching.call)
-        except Exception as error:
-            if len(jobs) == 1:
-                jobs[0].error = error
-                return
+        moved = self._moved(jobs)
+        if moved is None and len(jobs) > 1:
             # Whose fault it is shows when each is asked alone.
             for job in jobs:
                 self._together([job])
-            return
-        for job, state in zip(jobs, moved, strict=True):
+        for job, state in zip(jobs, moved or (), strict=False):
             job.state = state
             if job.watch is not None:
                 job.watch(state)
+
+    def _moved(self, jobs: Sequence[Job]) -> list[PaintState] | None:
+        """Their next states; None where it fails, which is the fault of one that is alone. Done
+        again in smaller parts while those that it was done in were too much for the memory."""
+        states = [job.state for job in jobs if job.state is not None]
+        while True:
+            caps = dict(self.batching.caps)
+            try:
+                return together(self.networks, states, self.batching.call)
+            except Exception as error:
+                if caps == self.batching.caps:
+                    if len(jobs) == 1:
+                        jobs[0].error = error
+                    return None
+            # Not before here, where the error and what its frames hold of memory are gone.
 
     @torch.inference_mode()
     def decode(self, job: Job) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from diptych.decoding.choices import Decoding
+from diptych.engine.batching import out_of_memory
 from diptych.engine.engine import Engine, Turn
 from diptych.engine.painting import Job
 from diptych.foundation.errors import DiptychError, InvalidValue, Unreadable
@@ -312,7 +313,7 @@ def why(error: BaseException) -> tuple[str, str]:
         return "not-finite", "The model gave something that is no picture."
     if isinstance(error, Moderated):
         return "moderated", "The picture is refused by the rules of this server."
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+    if out_of_memory(error):
         return "out-of-memory", "There is not enough memory for it. Ask for something smaller."
     if isinstance(error, DiptychError):
         return "refused", str(error)

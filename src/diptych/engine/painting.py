@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from diptych.engine.batching import MOST, Batching
+from diptych.engine.precision import in_doubt, once_more
 from diptych.foundation.errors import InvalidValue
 from diptych.pipelines.painting import Painting, Request
 from diptych.pipelines.text_to_image import PaintState, finish, prepare, restored, together
@@ -144,12 +145,19 @@ class PaintingEngine:
 
     def _moved(self, jobs: Sequence[Job]) -> list[PaintState] | None:
         """Their next states; None where it fails, which is the fault of one that is alone. Done
-        again in smaller parts while those that it was done in were too much for the memory."""
+        again in smaller parts while those that it was done in were too much for the memory, and
+        in float32 for those that half precision gives no numbers."""
         states = [job.state for job in jobs if job.state is not None]
         while True:
             caps = dict(self.batching.caps)
             try:
-                return together(self.networks, states, self.batching.call)
+                moved = together(self.networks, states, self.batching.call)
+                return [
+                    once_more(self.networks, job.request, state)
+                    if in_doubt(self.networks, after)
+                    else after
+                    for job, state, after in zip(jobs, states, moved, strict=True)
+                ]
             except Exception as error:
                 if caps == self.batching.caps:
                     if len(jobs) == 1:

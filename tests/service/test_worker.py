@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -40,6 +40,7 @@ class House:
     database: Database
     supervisor: Supervisor
     face: Face
+    told: list[Mapping[str, Any]]  # what the engine told of itself
 
     async def ask(self, *specs: dict[str, Any], inputs: Sequence[Stored] = ()) -> list[str]:
         wanted = [Wanted(kind=s["kind"], spec=s, cost=1.0, inputs=inputs) for s in specs]
@@ -82,17 +83,18 @@ async def house(data: Path, **settings: Any) -> AsyncIterator[House]:
     async def learn(job_id: str, result: object) -> None:
         """How long things take is no matter here."""
 
-    desk = Desk(database, hub, face.hello, face.lacks, learn, figures.engine)
+    told: list[Mapping[str, Any]] = []
+    desk = Desk(database, hub, face.hello, face.lacks, learn, told.append)
 
     async def died() -> None:
         await database.write(lambda c: tidying.reap(c, steady(), time.time(), dead=True))
 
-    engine = EngineSettings(data=data, models=MODELS, **settings)
+    engine = EngineSettings(data=data, **{"models": MODELS, **settings})
     supervisor = Supervisor(engine, desk, died, lambda: False)
     face.supervisor = supervisor
     running = asyncio.create_task(supervisor.run())
     try:
-        yield House(data, database, supervisor, face)
+        yield House(data, database, supervisor, face, told)
     finally:
         await supervisor.stop()
         with suppress(asyncio.CancelledError):

@@ -31,6 +31,7 @@ from diptych.pipelines.vlm_networks import VLMNetworks
 from diptych.service.artifacts import read as read_artifact
 from diptych.service.guards.output_gate import OutputGate
 from diptych.service.worker.models import Loaded
+from diptych.service.worker.pool import Pool
 from diptych.text import chat
 
 PNG = "image/png"
@@ -55,20 +56,24 @@ class NotFinite(Exception):
 
 @dataclass
 class Room:
-    """What runs share: the engine, the loaded models, the folder of the data, how words that come
+    """What runs share: the models with their engine, the folder of the data, how words that come
     are told, whether pictures get the invisible mark, and which of them are refused."""
 
-    engine: Engine
-    models: Mapping[str, Loaded]
+    pool: Pool
     data: Path
     say: Callable[[str, str], None]
     marks: bool = True
     gate: OutputGate | None = None
     previews: dict[str, LinearPreview] = field(default_factory=dict)
 
+    @property
+    def engine(self) -> Engine:
+        return self.pool.engine
+
     def model(self, name: str, does: str) -> Loaded:
         """Raises InvalidValue for a model that is not loaded for this."""
-        found = self.models.get(name)
+        self.pool.used(name)
+        found = self.pool.loaded.get(name)
         if found is None or found.does != does:
             raise InvalidValue(f"The model {name!r} is not loaded.", do="Ask for another one.")
         return found
@@ -87,6 +92,7 @@ class Run(ABC):
     def __init__(self, room: Room, row: Mapping[str, Any]):
         self.room, self.id, self.fence = room, str(row["id"]), int(row["fence"])
         self.spec: Mapping[str, Any] = row["spec"]
+        self.uses = str(self.spec["model"])
         self.solo = bool(row["solo"])
         self.began, self.seconds, self.cancel_told = monotonic(), 0.0, False
         self.step = self.steps = 0

@@ -10,15 +10,20 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from diptych.engine.engine import Engine
+from diptych.foundation.errors import NotWritten
+from diptych.foundation.files import write_whole
 from diptych.foundation.memory import keep_freed_memory
+from diptych.service.api.windows import place_of
 from diptych.service.guards.output_gate import gate_of
 from diptych.service.worker.line import Line, ServerGone
 from diptych.service.worker.loop import Worker
+from diptych.service.worker.models import Loaded, tokenizer_of
 from diptych.service.worker.pool import Pool
 from diptych.service.worker.runs import Room
 
@@ -37,11 +42,13 @@ def main(argument: str) -> int:
     engine = Engine(exact=told["exact"], most=int(told["most"]))
     marks = f"{'marks' if told['marks'] else 'no marks'} {told['gate']}".strip()
     try:
+        data = Path(told["data"])
         pool = Pool(engine, told["models"], int(told["memory"]), marks)
         for name, error in pool.begin():
             if error is not None:
                 line.tell("missing", name=name, why=str(error))
-        data = Path(told["data"])
+            else:
+                leave_tokenizer(data, pool.loaded[name])
         (data / "spool").mkdir(parents=True, exist_ok=True)
         for half in (data / "spool").glob(".*.part"):  # of an engine that was killed while it wrote
             half.unlink(missing_ok=True)
@@ -56,6 +63,17 @@ def main(argument: str) -> int:
     except ServerGone:
         return 1
     return 0
+
+
+def leave_tokenizer(data: Path, model: Loaded) -> None:
+    """Where the web half counts with it. A full disk costs only its warnings."""
+    tokenizer = tokenizer_of(model.front.networks)
+    if tokenizer is None:
+        return
+    path = place_of(data, model.name)
+    with suppress(OSError, NotWritten):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, tokenizer.to_json())
 
 
 def _die_with(parent: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from time import monotonic
@@ -19,6 +19,7 @@ from diptych.engine.engine import Engine, Turn
 from diptych.engine.painting import Job
 from diptych.foundation.errors import DiptychError, InvalidValue, Unreadable
 from diptych.imaging.recipe import PictureRecipe, png_bytes
+from diptych.pipelines.conditioning import Reading
 from diptych.pipelines.dual_front import DualEncoder
 from diptych.pipelines.ordering import order
 from diptych.pipelines.painter_front import TextToImage
@@ -35,6 +36,7 @@ from diptych.service.worker.pool import Pool
 from diptych.text import chat
 
 PNG = "image/png"
+CHUNKS = 1 << 20  # of encoders that read any number
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,9 @@ class PaintRun(Run):
             init=init, mask=mask, strength=spec.get("strength"),
             width=spec["width"], height=spec["height"],
         )  # fmt: skip
+        if spec.get("cut"):  # the web half has said so
+            extras = replace(self.request.extras, reading=Reading(most=CHUNKS))
+            self.request = replace(self.request, extras=extras)
         self.state: PaintState | None = None
         begun = self._resumed(row.get("checkpoint"))
         self.resumed_at = 0 if begun is None else begun.step

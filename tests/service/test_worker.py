@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,6 +19,7 @@ from diptych.imaging.recipe import png_bytes
 from diptych.pipelines.painter_front import TextToImage
 from diptych.pipelines.reader_front import ImageToText
 from diptych.service import artifacts
+from diptych.service.api import windows
 from diptych.service.desk import Desk, steady
 from diptych.service.face import Bells, Face
 from diptych.service.figures import Figures
@@ -28,6 +29,8 @@ from diptych.service.jobs.database import Database
 from diptych.service.jobs.store import Stored
 from diptych.service.pace import Pace
 from diptych.service.supervisor import EngineSettings, Supervisor
+from tests.tiny_flow import tiny_flow_file
+from tests.tiny_t5 import spiece_folder
 
 MODELS = {"scenes-t2i": ("paint", "scenes-t2i"), "scenes-i2t": ("read", "scenes-i2t")}
 
@@ -40,6 +43,7 @@ class House:
     database: Database
     supervisor: Supervisor
     face: Face
+    told: list[Mapping[str, Any]]  # what the engine told of itself
 
     async def ask(self, *specs: dict[str, Any], inputs: Sequence[Stored] = ()) -> list[str]:
         wanted = [Wanted(kind=s["kind"], spec=s, cost=1.0, inputs=inputs) for s in specs]
@@ -82,17 +86,18 @@ async def house(data: Path, **settings: Any) -> AsyncIterator[House]:
     async def learn(job_id: str, result: object) -> None:
         """How long things take is no matter here."""
 
-    desk = Desk(database, hub, face.hello, face.lacks, learn, figures.engine)
+    told: list[Mapping[str, Any]] = []
+    desk = Desk(database, hub, face.hello, face.lacks, learn, told.append)
 
     async def died() -> None:
         await database.write(lambda c: tidying.reap(c, steady(), time.time(), dead=True))
 
-    engine = EngineSettings(data=data, models=MODELS, **settings)
+    engine = EngineSettings(data=data, **{"models": MODELS, **settings})
     supervisor = Supervisor(engine, desk, died, lambda: False)
     face.supervisor = supervisor
     running = asyncio.create_task(supervisor.run())
     try:
-        yield House(data, database, supervisor, face)
+        yield House(data, database, supervisor, face, told)
     finally:
         await supervisor.stop()
         with suppress(asyncio.CancelledError):
@@ -233,5 +238,40 @@ def test_an_engine_that_is_asked_to_go_puts_back_what_it_has(tmp_path: Path):
             assert one.row(job_id).result["resumed_at"] == row.checkpoint["step"]
             assert one.row(job_id).crashes == 0
             assert one.picture(job_id) == alone(spec)
+
+    asyncio.run(run())
+
+
+def test_of_a_prompt_that_is_too_long_the_beginning_is_painted(tmp_path: Path):
+    """And the web half knows by what the engine has told and left."""
+    spiece_folder(tmp_path / "tokenizer")
+    place = tiny_flow_file(tmp_path / "flux.safetensors", "flux-schnell")
+    long = "a photo of a cat " * 80
+
+    async def run() -> None:
+        async with house(tmp_path, models={"flux": ("paint", str(place))}) as one:
+            while not one.face.models:
+                await asyncio.sleep(0.05)
+            info = one.face.models["flux"]
+            assert (info.window, info.counts) == (255, "pieces")
+            assert windows.is_over(tmp_path, info, long)
+            assert not windows.is_over(tmp_path, info, "a cat " * 43)
+            sized = {"model": "flux", "width": 32, "height": 16, "guidance": info.guidance}
+            specs = [
+                paint(text, 1, 2, **sized, **more)
+                for text, more in (
+                    (long, {"cut": ["prompt"]}), (long + "a dog", {"cut": ["prompt"]}), (long, {}),
+                    ("a cat", {}),
+                )
+            ]  # fmt: skip
+            ids = await one.ask(*specs)
+            await one.until(ids)
+            rows = [one.row(job_id) for job_id in ids]
+            assert [row.status for row in rows] == ["complete", "complete", "failed", "complete"]
+            assert "longer" in rows[2].detail, "never in silence"
+            first, same, other = (
+                Image.open(BytesIO(one.picture(ids[n]))).tobytes() for n in (0, 1, 3)
+            )
+            assert first == same != other
 
     asyncio.run(run())

@@ -41,6 +41,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="of the engine (1)")
     parser.add_argument("--most", type=int, default=8, help="jobs under way at once (8)")
     parser.add_argument(
+        "--memory", type=float, default=0.0, metavar="GIB",
+        help="of the models that are loaded at once; others are loaded again when they are asked "
+        "for (0: all stay)",
+    )  # fmt: skip
+    parser.add_argument(
         "--refuse", metavar="FILE",
         help="words and phrases, one a line; prompts that hold one are refused",
     )  # fmt: skip
@@ -87,11 +92,13 @@ def run(args: Namespace) -> int:
             )
     if not 0 <= args.keep_days < 1e6:
         raise InvalidValue(f"--keep-days {args.keep_days} is no time.", do="Choose 0 or more.")
+    if not 0 <= args.memory < 1e6:
+        raise InvalidValue(f"--memory {args.memory} is no size.", do="Choose 0 or more.")
     data = Path(args.data)
     models = {**SHIPPED, **registered(data), **dict(entry_of(text) for text in args.model)}
     engine = EngineSettings(
         data=data, models=models, threads=args.threads, most=args.most, exact=not args.fast,
-        marks=not args.no_marks, gate=args.gate,
+        marks=not args.no_marks, gate=args.gate, memory=int(args.memory * 2**30),
     )  # fmt: skip
     web = Settings(data=data, host=args.host, port=args.port, public_url=args.public_url)
     gate = WordList() if args.refuse is None else read_word_list(args.refuse)

@@ -17,12 +17,22 @@ from torch import Tensor
 from diptych.pipelines.painting import Asked, Painting
 
 MOST = 8  # evaluations a call
+SHORT = ("out of memory", "allocate memory", "bad_alloc")  # in what torch says of it
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether there was not enough memory for something, of any device."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in said for word in SHORT)
+    )
 
 
 @dataclass
 class Batching:
     """How evaluations are put together for a network. `exact`: in such sizes only as change no bit
-    of any row, which are tried when they are first needed; else up to `most`."""
+    of any row, which are tried when they are first needed; else up to `most`. `caps`: what fewer
+    the memory has room for, by the shape of a latent."""
 
     networks: Painting
     exact: bool = True
@@ -30,6 +40,7 @@ class Batching:
     calls: int = 0
     rows: int = 0
     tried: dict[Hashable, tuple[int, ...]] = field(default_factory=dict)
+    caps: dict[tuple[int, ...], int] = field(default_factory=dict)
 
     @property
     def occupancy(self) -> float:
@@ -39,7 +50,11 @@ class Batching:
     def call(
         self, x: Tensor, times: Tensor, asked: Sequence[Asked], owners: Sequence[int]
     ) -> Tensor:
-        """x [E, ...], times [E] -> [E, ...]; `owners`: whose request an evaluation is."""
+        """x [E, ...], times [E] -> [E, ...]; `owners`: whose request an evaluation is.
+
+        Where memory runs out, the cap of the shape is halved and the error raised: what was asked
+        has left its traces in `kept`, so that the step is to be done again by who began it.
+        """
         out = torch.empty_like(x)
         for size, places in self._classes(asked, owners).items():
             at = 0
@@ -47,9 +62,24 @@ class Batching:
                 left = len(places) - at
                 count = self._count(x, times, asked, places[at:], size, left)
                 part = places[at : at + count]
-                out[part] = self.networks.ask(x[part], times[part], [asked[i] for i in part])
+                try:
+                    said = self.networks.ask(x[part], times[part], [asked[i] for i in part])
+                except Exception as error:
+                    if out_of_memory(error):
+                        self._halve(tuple(x.shape[1:]), count, size[1])
+                    raise
+                out[part] = said
                 self.calls, self.rows, at = self.calls + 1, self.rows + count, at + count
         return out
+
+    def cap(self, shape: tuple[int, ...]) -> int:
+        """Evaluations a call, of latents of a shape."""
+        return min(self.most, self.caps.get(shape, self.most))
+
+    def _halve(self, shape: tuple[int, ...], count: int, size: int) -> None:
+        """`count` were too many, of which a request has `size` at once by itself."""
+        if count > max(size, 1):
+            self.caps[shape] = count // 2
 
     def _classes(
         self, asked: Sequence[Asked], owners: Sequence[int]
@@ -75,18 +105,20 @@ class Batching:
         left: int,
     ) -> int:
         """How many of the evaluations that are left go into the next call."""
-        size = key[1]
+        size, cap = key[1], self.cap(tuple(x.shape[1:]))
         if not self.exact:
-            return min(left, self.most)
-        if left == size:
+            return min(left, cap)
+        if left == size or cap < 2 * size:
             return size
         shape = (*key, tuple(x.shape[1:]), torch.get_num_threads())
         if shape not in self.tried:
             self.tried[shape] = self._fit(x, times, [asked[i] for i in places[:size]], size)
-        return max(count for count in self.tried[shape] if count <= left)
+        fit = (count for count in self.tried[shape] if count <= min(left, cap))
+        return max(fit, default=size)
 
     def _fit(self, x: Tensor, times: Tensor, asked: Sequence[Asked], size: int) -> tuple[int, ...]:
-        """Multiples of a request's own size up to `most` that change no bit of any row."""
+        """Multiples of a request's own size up to `most` that change no bit of any row, as far as
+        the memory goes."""
         draw = torch.Generator().manual_seed(0)
         counts = list(range(2 * size, self.most + 1, size))
         rows = max(counts, default=size)
@@ -103,6 +135,12 @@ class Batching:
         alone = torch.cat(wanted)
         fit = [size]
         for count in counts:
-            if torch.equal(tried(0, count), alone[:count]):
+            try:
+                said = tried(0, count)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                break
+            if torch.equal(said, alone[:count]):
                 fit.append(count)
         return tuple(fit)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from diptych.engine.batching import MOST, Batching
+from diptych.engine.precision import in_doubt, once_more
 from diptych.foundation.errors import InvalidValue
 from diptych.pipelines.painting import Painting, Request
 from diptych.pipelines.text_to_image import PaintState, finish, prepare, restored, together
@@ -132,21 +133,37 @@ class PaintingEngine:
     def _together(self, jobs: list[Job]) -> None:
         if not jobs:
             return
-        states = [job.state for job in jobs if job.state is not None]
-        try:
-            moved = together(self.networks, states, self.batching.call)
-        except Exception as error:
-            if len(jobs) == 1:
-                jobs[0].error = error
-                return
+        moved = self._moved(jobs)
+        if moved is None and len(jobs) > 1:
             # Whose fault it is shows when each is asked alone.
             for job in jobs:
                 self._together([job])
-            return
-        for job, state in zip(jobs, moved, strict=True):
+        for job, state in zip(jobs, moved or (), strict=False):
             job.state = state
             if job.watch is not None:
                 job.watch(state)
+
+    def _moved(self, jobs: Sequence[Job]) -> list[PaintState] | None:
+        """Their next states; None where it fails, which is the fault of one that is alone. Done
+        again in smaller parts while those that it was done in were too much for the memory, and
+        in float32 for those that half precision gives no numbers."""
+        states = [job.state for job in jobs if job.state is not None]
+        while True:
+            caps = dict(self.batching.caps)
+            try:
+                moved = together(self.networks, states, self.batching.call)
+                return [
+                    once_more(self.networks, job.request, state)
+                    if in_doubt(self.networks, after)
+                    else after
+                    for job, state, after in zip(jobs, states, moved, strict=True)
+                ]
+            except Exception as error:
+                if caps == self.batching.caps:
+                    if len(jobs) == 1:
+                        jobs[0].error = error
+                    return None
+            # Not before here, where the error and what its frames hold of memory are gone.
 
     @torch.inference_mode()
     def decode(self, job: Job) -> None:

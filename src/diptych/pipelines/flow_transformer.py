@@ -125,7 +125,7 @@ class FlowTransformerNetworks(Networks):
             with applied([plan]):
                 words, against = condition(self.encoders, self.recipe, prompt, negative, reading)
             for cond in (words, against):
-                if cond.truncated:
+                if cond.truncated and reading.most is None:
                     raise InvalidValue(
                         f"The prompt is longer than T5 reads here: {cond.truncated[:60]!r} and "
                         "what follows would be lost.",

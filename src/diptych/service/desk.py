@@ -16,6 +16,7 @@ from diptych.service.jobs.store import Moved, Progress, Stored, Vanishing
 
 T = TypeVar("T")
 LEASE = 30.0
+LONGEST = 600.0  # a lease while a model is loaded
 
 
 class Database(Protocol):
@@ -72,7 +73,10 @@ class Desk:
 
     async def _renew(self, said: Mapping[str, Any]) -> dict[str, str]:
         told = [Progress(*one) for one in said["told"]]
-        until, wall = steady() + LEASE, time.time()
+        lease = min(max(float(said.get("lease", LEASE)), LEASE), LONGEST)
+        # Who asks for longer says nothing for so long.
+        self.heard_at += lease - LEASE
+        until, wall = steady() + lease, time.time()
         return await self.database.write(lambda c: store.renew(c, told, until, wall))
 
     async def _checkpoint(self, said: Mapping[str, Any]) -> bool:

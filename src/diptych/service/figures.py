@@ -54,6 +54,7 @@ class Figures:
         )
         self.turn = Gauge("diptych_turn_seconds", "A turn of the engine, of late", registry=here)
         self.memory = Gauge("diptych_engine_memory_bytes", "Of the engine", registry=here)
+        self.models = Gauge("diptych_model_bytes", "Of the loaded models", registry=here)
 
     def done(self, kind: str, model: str, size: str, seconds: float, engine: float) -> None:
         """A job is complete."""
@@ -70,3 +71,4 @@ class Figures:
         self.occupancy.set(said["occupancy"])
         self.turn.set(said["turn_seconds"])
         self.memory.set(said["memory_bytes"])
+        self.models.set(said["model_bytes"])

@@ -32,7 +32,8 @@ HUNG_AFTER = 120.0  # seconds without a word, while it has work
 class EngineSettings:
     """`models`: name -> what it does (paint, read, embed) and where it is. `spool_every` seconds a
     picture under way is written down; `drain_for` seconds an engine may finish what it has. With
-    `marks` pictures get the invisible mark; `gate`: module:function that refuses some, or none."""
+    `marks` pictures get the invisible mark; `gate`: module:function that refuses some, or none.
+    `memory`: bytes of the models that are loaded at once, 0 for all of them."""
 
     data: Path
     models: Mapping[str, tuple[str, str]]
@@ -43,6 +44,7 @@ class EngineSettings:
     drain_for: float = 25.0
     marks: bool = True
     gate: str = ""
+    memory: int = 0
 
 
 @dataclass
@@ -100,6 +102,7 @@ class Supervisor:
             "threads": settings.threads, "most": settings.most, "exact": settings.exact,
             "spool_every": settings.spool_every, "drain_for": settings.drain_for,
             "marks": settings.marks, "gate": settings.gate,
+            "memory": settings.memory,
         })  # fmt: skip
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:

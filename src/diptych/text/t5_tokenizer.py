@@ -48,6 +48,10 @@ class T5Tokenizer:
             do="Put tokenizer.json or spiece.model there.",
         )
 
+    def to_json(self) -> str:
+        """The content of `tokenizer.json`."""
+        return self._tokenizer.to_str()
+
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()
 

@@ -111,6 +111,10 @@ class WordTokenizer:
             )
         return numbers
 
+    def count(self, sentence: str) -> int:
+        """How many tokens typed text has."""
+        return len(self.encode(_lowered(sentence)))
+
     def _nearest(self, word: str) -> str:
         from difflib import get_close_matches
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from starlette.responses import Response
 
-from diptych.service.api import reads
+from diptych.service.api import reads, windows
 from diptych.service.api.admitting import Ticket, admitted, admitted_one, prompt_of
 from diptych.service.api.asking import KEYED, Ask, Row, said
 from diptych.service.api.beginning import Beginning, Sources, beginning, nearest
@@ -36,7 +36,8 @@ Whole = Annotated[int, Field(ge=1, le=1 << 20)]
 class Generate(Strict):
     """What is left out is the model's own. A picture to begin from comes as base64 in `image` or
     by its address; of a `mask` (base64) the white part is painted anew; `strength` is the share of
-    the steps made from it."""
+    the steps made from it. `strict`: a prompt of more tokens than the model reads is refused; else
+    it is cut, and the answer warns of it."""
 
     prompt: str
     negative_prompt: str = ""
@@ -51,6 +52,7 @@ class Generate(Strict):
     image_url: str | None = None
     mask: str | None = None
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    strict: bool = False
 
 
 class Batch(Strict):
@@ -73,24 +75,33 @@ async def generate(ask: Ask) -> Response:
         told["eta_p80_seconds"] = round(eta * ask.state.engine.late, 3)
         return said({**told, "accepted": False})
     ticket = await admitted_one(ask, wanted, asked.model_dump())
-    told = {**ticket.body(), "warnings": list(begin.warnings)} if begin.warnings else ticket.body()
-    return said(told, 202, _headers(ticket))
+    return said(_told(ask, ticket, wanted, begin), 202, _headers(ticket))
 
 
 async def batches(ask: Ask) -> Response:
     """Up to 64 pictures, all or none."""
     asked = await ask.body(Batch)
     batch = accepting.new_id(time.time())
-    wanted: list[Wanted] = []
+    wanted, begins = list[Wanted](), list[Beginning]()
     for i, one in enumerate(asked.requests):
         at = f"/requests/{i}"
         begin = await _begin(ask, one, at)
         wanted.append(painting(ask, one, begin, at=at, batch=batch, rank=accepting.LARGE))
+        begins.append(begin)
     tickets = await admitted(ask, wanted, asked.model_dump())
     if tickets[0].again:
         batch = ask.read(lambda c: reads.batch_of(c, tickets[0].job_id))
-    told = {"batch_id": batch, "jobs": [ticket.body() for ticket in tickets]}
+    each = zip(tickets, wanted, begins, strict=True)
+    told = {"batch_id": batch, "jobs": [_told(ask, *one) for one in each]}
     return said(told, 202, _headers(tickets[0]))
+
+
+def _told(ask: Ask, ticket: Ticket, wanted: Wanted, begin: Beginning) -> dict[str, Any]:
+    """A ticket with what was done to what was asked."""
+    info = ask.state.engine.models[wanted.spec["model"]]
+    cut = (windows.warning(info, name) for name in wanted.spec.get("cut", ()))
+    warnings = [*begin.warnings, *cut]
+    return {**ticket.body(), "warnings": warnings} if warnings else ticket.body()
 
 
 async def _begin(ask: Ask, asked: Generate, at: str = "") -> Beginning:
@@ -136,6 +147,8 @@ def painting(
         "seed": secrets.randbelow(LARGEST_SEED + 1) if asked.seed is None else asked.seed,
         **begin.spec,
     }  # fmt: skip
+    cut = _cut(ask, asked, info, at)
+    spec |= {"cut": cut} if cut else {}
     equal = info.fingerprint if asked.seed is not None else ""
     cost = ask.state.engine.price(spec)
     return Wanted(
@@ -152,6 +165,18 @@ def _check_prompt(ask: Ask, asked: Generate, info: ModelInfo, at: str) -> None:
         prompt_of(ask, text, f"{at}/{name}")
         if info.words:
             _check_words(info, text, f"{at}/{name}")
+
+
+def _cut(ask: Ask, asked: Generate, info: ModelInfo, at: str) -> list[str]:
+    """The texts of which only the beginning is read. Raises Problem where that is not wanted, or
+    not done."""
+    texts = {"prompt": asked.prompt, "negative_prompt": asked.negative_prompt}
+    data = ask.state.settings.data
+    over = [name for name, text in texts.items() if windows.is_over(data, info, text)]
+    if over and (asked.strict or not windows.KINDS[info.counts].cuts):
+        detail = f"This model reads {info.window} tokens."
+        raise Problem("too-long", detail=detail, field=f"{at}/{over[0]}")
+    return over
 
 
 def _check_words(info: ModelInfo, text: str, field: str) -> None:

@@ -55,7 +55,7 @@ def _told(info: ModelInfo) -> dict[str, Any]:
             "width": info.size[0], "height": info.size[1], "multiple": info.multiple,
             "most_side": info.most_side, "steps": info.steps, "most_steps": info.most_steps,
             "guidance_scale": info.guidance, "solvers": list(info.solvers),
-            "words": list(info.words), "examples": list(info.examples),
+            "window": info.window, "words": list(info.words), "examples": list(info.examples),
             "fingerprint": info.fingerprint, "begins_from_pictures": info.begins is not None,
         }  # fmt: skip
     return told

@@ -94,7 +94,7 @@ def _one(asked: Images, seed: int) -> Generate:
     return Generate(
         prompt=asked.prompt, negative_prompt=asked.negative_prompt, model=asked.model, width=width,
         height=height, num_inference_steps=asked.num_inference_steps, seed=seed,
-        guidance_scale=asked.guidance_scale,
+        guidance_scale=asked.guidance_scale, strict=True,  # the answer has no place for a warning
     )  # fmt: skip
 
 

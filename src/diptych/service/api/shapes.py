@@ -33,7 +33,7 @@ class AcceptedShape(Shape):
     eta_p80_seconds: float
     engine_seconds: float
     seed: int | None = None
-    warnings: list[str] | None = None  # of what was done to a picture that was sent
+    warnings: list[str] | None = None  # of what was done to what was sent
 
 
 class BatchShape(Shape):

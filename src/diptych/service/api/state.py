@@ -28,8 +28,9 @@ class ModelInfo:
     """A model that is served. `size` (width, height) unless another is asked for; sides are
     multiples of `multiple` up to `most_side` pixels. `words`: the whole vocabulary where it is a
     small one. `chats`: it answers turns. `begins`: how it is shown a picture to begin from, as
-    `Painting.shown` says it; None: not at all. `fingerprint`: what the bytes of a picture depend
-    on."""
+    `Painting.shown` says it; None: not at all. `window`: tokens of a prompt that are read, 0 for
+    any number, and how they are `counts`ed (`windows`). `fingerprint`: what the bytes of a picture
+    depend on."""
 
     name: str
     does: Does
@@ -44,6 +45,8 @@ class ModelInfo:
     examples: tuple[str, ...] = ()
     chats: bool = False
     begins: Literal["", "inside", "beside"] | None = None
+    window: int = 0
+    counts: Literal["", "words", "pieces"] = ""
     fingerprint: str = ""
     model_hash: str = ""
 

@@ -7,7 +7,7 @@ and written beside it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +25,21 @@ PREVIEW_EVERY = 0.25
 POLL = 2.0  # bells may be lost; the store is asked this often whatever happens
 
 
+class Waiting:
+    """A claimed job that is not begun."""
+
+    step = 0
+
+    def __init__(self, row: Mapping[str, Any]):
+        self.row, self.id, self.fence = row, str(row["id"]), int(row["fence"])
+        self.uses = str(row["spec"].get("model"))
+
+
 @dataclass
 class Worker:
-    """`most`: jobs under way at once. `spool_every` and `drain_for` as in `EngineSettings`."""
+    """`most`: jobs under way at once. `spool_every` and `drain_for` as in `EngineSettings`.
+    `claimed`: a job that waits here until there is room for its model; nothing else is claimed
+    meanwhile."""
 
     line: Line
     room: Room
@@ -38,6 +50,7 @@ class Worker:
     making: dict[str, tuple[Run, Future[tuple[Made, tuple[str, int]]]]] = field(
         default_factory=dict
     )
+    claimed: Waiting | None = None
     draining: float = 0.0
     renewed: float = 0.0
     turns: int = 0
@@ -58,6 +71,7 @@ class Worker:
         """Until the server goes or the engine has been drained. Raises ServerGone."""
         while not self.line.gone:
             self._hear()
+            self._make_room()
             if not self.draining:
                 self._claim()
             moved = self.engine.step()
@@ -67,7 +81,13 @@ class Worker:
             if self.draining and self._drained():
                 return
             if not moved and not any(run.done for run in self.runs.values()):
-                self.line.bell.wait(0.02 if self.making else POLL)
+                self.line.bell.wait(self._idle())
+
+    def _idle(self) -> float:
+        """Seconds to wait for a bell at most; none where there may be more to claim."""
+        if self.making or self.claimed is not None:
+            return 0.02
+        return POLL if self.asked or self.draining else 0.0
 
     # --- what comes ---------------------------------------------------------------------------
 
@@ -76,11 +96,15 @@ class Worker:
             self.asked = 0.0
             if word.get("bell") == "drain" and not self.draining:
                 self.draining = monotonic()
+                self._put_back_claimed()
             if word.get("bell") == "cancel":
                 self._told_to_cancel(str(word.get("id")))
 
     def _told_to_cancel(self, job_id: str) -> None:
         run = self.runs.get(job_id)
+        if self.claimed is not None and self.claimed.id == job_id:
+            self.line.call("canceled", id=job_id, fence=self.claimed.fence)
+            self.claimed = None
         if run is not None:
             run.cancel_told = True
             run.cancel()
@@ -90,7 +114,7 @@ class Worker:
         every `POLL` seconds."""
         if monotonic() - self.asked < POLL:
             return
-        while len(self.runs) + len(self.making) < self.most:
+        while self.claimed is None and len(self.runs) + len(self.making) < self.most:
             if any(run.solo for run in self.runs.values()):
                 return
             said = self.line.call("claim", busy=bool(self.runs or self.making))
@@ -98,14 +122,45 @@ class Worker:
             if row is None:
                 self.asked = monotonic()
                 return
-            self._begin(row)
+            if self.room.pool.lacks(str(row["spec"].get("model"))):
+                self.claimed = Waiting(row)
+                self._make_room()
+            else:
+                self._begin(row)
+
+    def _make_room(self) -> None:
+        """Load the model of the job that waits for it, once what is in its way has ended."""
+        one, pool = self.claimed, self.room.pool
+        ours = [*self.runs.values(), *(run for run, _ in self.making.values())]
+        if one is None or not pool.has_room(one.uses, {run.uses for run in ours}):
+            return
+        self._renewed([*ours, one], pool.lease(one.uses))
+        if self.claimed is None:  # given up meanwhile
+            return
+        self.claimed = None
+        try:
+            pool.load(one.uses)
+        except Exception as error:  # its own: the others go on
+            self._failed(one, error)
+        else:
+            self._figures()
+            self._begin(one.row)
+
+    def _put_back_claimed(self) -> None:
+        if self.claimed is not None:
+            said = {"id": self.claimed.id, "fence": self.claimed.fence}
+            self.line.call("put_back", **said, delay=0.0, refund=True)
+            self.claimed = None
 
     def _begin(self, row: Mapping[str, Any]) -> None:
         try:
             self.runs[str(row["id"])] = begun(self.room, row)
         except Exception as error:  # the job's own, whatever it is: the others go on
-            code, detail = why(error)
-            self.line.call("fail", id=row["id"], fence=row["fence"], code=code, detail=detail)
+            self._failed(Waiting(row), error)
+
+    def _failed(self, job: Run | Waiting, error: Exception) -> None:
+        code, detail = why(error)
+        self.line.call("fail", id=job.id, fence=job.fence, code=code, detail=detail)
 
     # --- while they run -----------------------------------------------------------------------
 
@@ -141,19 +196,26 @@ class Worker:
     def _renew(self) -> None:
         now = monotonic()
         ours = [*self.runs.values(), *(run for run, _ in self.making.values())]
-        if not ours or now - self.renewed < RENEW_EVERY:
+        waiting = [] if self.claimed is None else [self.claimed]
+        if not (ours or waiting) or now - self.renewed < RENEW_EVERY:
             return
-        self.renewed = now
         self._figures()
-        told = [[run.id, run.fence, run.step] for run in ours]
-        answers = self.line.call("renew", told=told)
-        for run in ours:
-            answer = answers.get(run.id, "lost")
-            if answer == "lost":
-                run.cancel()
-                self._forget(run)
-            elif answer == "cancel":
-                self._told_to_cancel(run.id)
+        self._renewed([*ours, *waiting])
+
+    def _renewed(self, jobs: Sequence[Run | Waiting], lease: float = 0.0) -> None:
+        """`lease`: seconds, where it is to be longer than usual."""
+        self.renewed = monotonic()
+        told = [[one.id, one.fence, one.step] for one in jobs]
+        answers = self.line.call("renew", told=told, lease=lease)
+        for one in jobs:
+            answer = answers.get(one.id, "lost")
+            if answer == "cancel":
+                self._told_to_cancel(one.id)
+            elif answer == "lost" and isinstance(one, Waiting):
+                self.claimed = None
+            elif answer == "lost" and isinstance(one, Run):
+                one.cancel()
+                self._forget(one)
 
     def _figures(self) -> None:
         """What is counted, since the last time."""
@@ -164,6 +226,7 @@ class Worker:
             occupancy=sum(one.rows for one in painters) / max(calls, 1),
             turn_seconds=self.turned / max(self.turns, 1),
             memory_bytes=_memory(),
+            model_bytes=self.room.pool.held,
         )
         self.turns, self.turned = 0, 0.0
 
@@ -198,8 +261,7 @@ class Worker:
             self.line.call("put_back", id=run.id, fence=run.fence, delay=5.0, refund=False)
             return
         except Exception as error:
-            code, detail = why(error)
-            self.line.call("fail", id=run.id, fence=run.fence, code=code, detail=detail)
+            self._failed(run, error)
             return
         stored = [[sha, made.media, size, "picture"]] if made.file else []
         said = {"id": run.id, "fence": run.fence, "result": made.result, "stored": stored}

@@ -6,7 +6,7 @@ import hashlib
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,14 @@ from diptych.engine.engine import Engine
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.version import __version__
 from diptych.pipelines.dual_front import DualEncoder
+from diptych.pipelines.flow_transformer import FlowTransformerNetworks
 from diptych.pipelines.painter_front import TextToImage
+from diptych.pipelines.painter_networks import TextToImageNetworks
 from diptych.pipelines.reader_front import ImageToText
 from diptych.pipelines.reference import folder_of
+from diptych.pipelines.t5_conditioning import T5Reader
 from diptych.pipelines.vlm_networks import VLMNetworks
+from diptych.text.t5_tokenizer import T5Tokenizer
 from diptych.text.word_tokenizer import SPECIALS, WordTokenizer
 
 Front = TextToImage | ImageToText | DualEncoder
@@ -65,7 +69,7 @@ def _painter(name: str, reference: str, engine: Engine) -> tuple[Front, dict[str
         "size": [width, height], **_sides(front), "most_steps": min(MOST_STEPS, 200),
         "steps": sampling.steps, "guidance": sampling.guidance, "solver": sampling.solver,
         "solvers": sorted(SOLVERS), "chats": False, "begins": front.networks.shown,
-        **_words(front.networks),
+        **_words(front.networks), **_window(front.networks),
     }  # fmt: skip
     return front, info
 
@@ -113,6 +117,28 @@ def _words(networks: object) -> dict[str, list[str]]:
         return {"words": [], "examples": []}
     known = [word for word in tokenizer.vocabulary if word not in SPECIALS]
     return {"words": sorted(known), "examples": list(PROMPTS)}
+
+
+def _window(networks: object) -> dict[str, Any]:
+    """How many tokens of a prompt a painter reads, and how they are counted; nothing for one that
+    reads any number, or says itself what it has no room for."""
+    tokenizer = tokenizer_of(networks)
+    if isinstance(networks, TextToImageNetworks):
+        return {"window": networks.painter.config.text.length - 2, "counts": "words"}
+    if isinstance(networks, FlowTransformerNetworks) and tokenizer is not None:
+        lengths = (one.lengths for one in networks.encoders.values() if isinstance(one, T5Reader))
+        return {"window": max(chain(*lengths)) - 1, "counts": "pieces"}
+    return {}
+
+
+def tokenizer_of(networks: object) -> WordTokenizer | T5Tokenizer | None:
+    """That of a painter whose prompts have a window."""
+    if isinstance(networks, TextToImageNetworks):
+        return networks.tokenizer
+    if isinstance(networks, FlowTransformerNetworks):
+        found = [one for one in networks.encoders.values() if isinstance(one, T5Reader)]
+        return found[0].tokenizer if found else None
+    return None
 
 
 def _hash_of(reference: str) -> str:

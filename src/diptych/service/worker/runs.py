@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from time import monotonic
@@ -14,10 +14,12 @@ import numpy as np
 from PIL import Image
 
 from diptych.decoding.choices import Decoding
+from diptych.engine.batching import out_of_memory
 from diptych.engine.engine import Engine, Turn
 from diptych.engine.painting import Job
 from diptych.foundation.errors import DiptychError, InvalidValue, Unreadable
 from diptych.imaging.recipe import PictureRecipe, png_bytes
+from diptych.pipelines.conditioning import Reading
 from diptych.pipelines.dual_front import DualEncoder
 from diptych.pipelines.ordering import order
 from diptych.pipelines.painter_front import TextToImage
@@ -30,9 +32,11 @@ from diptych.pipelines.vlm_networks import VLMNetworks
 from diptych.service.artifacts import read as read_artifact
 from diptych.service.guards.output_gate import OutputGate
 from diptych.service.worker.models import Loaded
+from diptych.service.worker.pool import Pool
 from diptych.text import chat
 
 PNG = "image/png"
+CHUNKS = 1 << 20  # of encoders that read any number
 
 
 @dataclass(frozen=True)
@@ -54,20 +58,24 @@ class NotFinite(Exception):
 
 @dataclass
 class Room:
-    """What runs share: the engine, the loaded models, the folder of the data, how words that come
+    """What runs share: the models with their engine, the folder of the data, how words that come
     are told, whether pictures get the invisible mark, and which of them are refused."""
 
-    engine: Engine
-    models: Mapping[str, Loaded]
+    pool: Pool
     data: Path
     say: Callable[[str, str], None]
     marks: bool = True
     gate: OutputGate | None = None
     previews: dict[str, LinearPreview] = field(default_factory=dict)
 
+    @property
+    def engine(self) -> Engine:
+        return self.pool.engine
+
     def model(self, name: str, does: str) -> Loaded:
         """Raises InvalidValue for a model that is not loaded for this."""
-        found = self.models.get(name)
+        self.pool.used(name)
+        found = self.pool.loaded.get(name)
         if found is None or found.does != does:
             raise InvalidValue(f"The model {name!r} is not loaded.", do="Ask for another one.")
         return found
@@ -86,6 +94,7 @@ class Run(ABC):
     def __init__(self, room: Room, row: Mapping[str, Any]):
         self.room, self.id, self.fence = room, str(row["id"]), int(row["fence"])
         self.spec: Mapping[str, Any] = row["spec"]
+        self.uses = str(self.spec["model"])
         self.solo = bool(row["solo"])
         self.began, self.seconds, self.cancel_told = monotonic(), 0.0, False
         self.step = self.steps = 0
@@ -137,6 +146,9 @@ class PaintRun(Run):
             init=init, mask=mask, strength=spec.get("strength"),
             width=spec["width"], height=spec["height"],
         )  # fmt: skip
+        if spec.get("cut"):  # the web half has said so
+            extras = replace(self.request.extras, reading=Reading(most=CHUNKS))
+            self.request = replace(self.request, extras=extras)
         self.state: PaintState | None = None
         begun = self._resumed(row.get("checkpoint"))
         self.resumed_at = 0 if begun is None else begun.step
@@ -312,7 +324,7 @@ def why(error: BaseException) -> tuple[str, str]:
         return "not-finite", "The model gave something that is no picture."
     if isinstance(error, Moderated):
         return "moderated", "The picture is refused by the rules of this server."
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+    if out_of_memory(error):
         return "out-of-memory", "There is not enough memory for it. Ask for something smaller."
     if isinstance(error, DiptychError):
         return "refused", str(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from math import exp, log
 from uuid import uuid4
 
 import numpy as np
@@ -19,26 +18,11 @@ from diptych.decoding.slots import KVShape, KVView
 from diptych.imaging.pictures import to_square
 from diptych.models.vision_language import VisionLanguage
 from diptych.pipelines.asking import answered
+from diptych.pipelines.calibration import Calibration, with_confidence
 from diptych.pipelines.reading import Answer, Ask, Prompt, Rows
 from diptych.text.word_tokenizer import WordTokenizer
 
 TASK_WORDS = ("caption", "describe", "relate", "read")
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """confidence = sigmoid(slope * logit(score) + offset) (Platt, 1999), fitted on `n` answers of
-    a split that is not scored; `error` is the expected calibration error there."""
-
-    slope: float
-    offset: float
-    error: float
-    n: int
-
-    def confidence(self, score: float) -> float:
-        """Probability in 0..1 that an answer of this score is right."""
-        bounded = min(max(score, 1e-6), 1 - 1e-6)
-        return 1 / (1 + exp(-(self.slope * log(bounded / (1 - bounded)) + self.offset)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +107,7 @@ class ImageToTextNetworks:
 
     def calibrated(self, answer: Answer) -> Answer:
         """The answer with its confidence, if the model has a calibration."""
-        if self.calibration is None:
-            return answer
-        return replace(answer, confidence=self.calibration.confidence(answer.score))
+        return with_confidence(answer, self.calibration)
 
     def look(self, picture: NDArray[np.uint8]) -> Rows:
         """The picture's rows [P, D]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from diptych.foundation.errors import InvalidValue
 from diptych.foundation.memory import keep_freed_memory
 from diptych.imaging.pictures import read_picture, upright_rgb
 from diptych.pipelines.asking import answered
+from diptych.pipelines.calibration import calibration_of
 from diptych.pipelines.classic_networks import ClassicNetworks
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_image_to_text
@@ -61,27 +62,30 @@ class ImageToText:
         allow: Sequence[str] = (),
         pack: bool = True,
         offline: bool = False,
+        calibration: str | Path | None = None,
     ) -> ImageToText:
         """A shipped name, a folder or a hub id.
 
         The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
         float32 on a CPU. `allow`: tensors without a place that are accepted. `pack` lays a
         published decoder's weights for speed, once more in memory. `offline`: a hub id is one that
-        was downloaded before. Raises NotFound, Unreadable, InvalidValue.
+        was downloaded before. `calibration`: a file of `diptych calibrate` instead of the
+        `calibration.json` in the folder. Raises NotFound, Unreadable, InvalidValue.
         """
         keep_freed_memory()
         place = device_of(device)
         kind = dtype_of(dtype, place)
         folder, name = folder_of(reference, offline=offline), Path(reference).name
+        fitted = calibration_of(folder, Path(calibration) if calibration is not None else None)
         if is_published_reader(folder):
             packs = pack and place.type == "cpu"
             networks, report = read_published_reader(folder, kind, allow=tuple(allow), pack=packs)
             if place.type != "cpu":
                 networks.network.to(place)
-            return cls(networks, name, report)
+            return cls(replace(networks, calibration=fitted), name, report)
         own = read_image_to_text(folder)
         own.reader.to(place, kind)
-        return cls(own, name)
+        return cls(replace(own, calibration=fitted or own.calibration), name)
 
     def caption(self, picture: Picture, decoding: Decoding | None = None) -> Answer:
         """What is there, in one sentence."""

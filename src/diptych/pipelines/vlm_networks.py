@@ -22,6 +22,7 @@ from diptych.imaging.plan import TokenPlan
 from diptych.models.inputs import PictureInputs, plan_of
 from diptych.models.qwen_vl.network import QwenVL
 from diptych.models.vlm import VLM
+from diptych.pipelines.calibration import Calibration, with_confidence
 from diptych.pipelines.decoder_reading import DecoderReading
 from diptych.pipelines.reading import Answer, Ask, Prompt, Rows
 from diptych.text.chat import TEMPLATES, Turn, written
@@ -70,6 +71,7 @@ class VLMNetworks(DecoderReading):
     tokenizer: HubTokenizer
     inputs: PictureInputs
     manner: Manner
+    calibration: Calibration | None = None
     # Names these weights among the beginnings that a store keeps.
     identity: bytes = field(default_factory=lambda: uuid4().bytes)
 
@@ -100,8 +102,9 @@ class VLMNetworks(DecoderReading):
         return words_of(self.tokenizer.tokenizer.to_str(), size, self.ends)
 
     def calibrated(self, answer: Answer) -> Answer:
-        """The answer as it is: no calibration comes with published weights."""
-        return answer
+        """The answer with its confidence, if there is a calibration; none comes with published
+        weights."""
+        return with_confidence(answer, self.calibration)
 
     @torch.inference_mode()
     def ask(

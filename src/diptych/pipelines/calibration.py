@@ -93,11 +93,13 @@ def read_calibration(path: Path) -> Calibration:
         ) from error
 
 
-def calibration_of(folder: Path, file: Path | None) -> Calibration | None:
-    """That of a model's folder: what `file` holds, or `calibration.json` in the folder, or None.
-    Raises NotFound, Unreadable, and InvalidValue for one of other weights."""
-    path = file or folder / FILE
-    if file is None and not path.is_file():
+def calibration_of(folder: Path, wanted: str | Path | bool = True) -> Calibration | None:
+    """That of a model's folder: what the file `wanted` holds; True: `calibration.json` in the
+    folder, if it is there; False: None. Raises NotFound, Unreadable, and InvalidValue for one of
+    other weights."""
+    named = not isinstance(wanted, bool)
+    path = Path(wanted) if named else folder / FILE
+    if not wanted or (not named and not path.is_file()):
         return None
     found = read_calibration(path)
     if found.model != mark_of(folder):

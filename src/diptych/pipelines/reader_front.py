@@ -62,21 +62,21 @@ class ImageToText:
         allow: Sequence[str] = (),
         pack: bool = True,
         offline: bool = False,
-        calibration: str | Path | None = None,
+        calibration: str | Path | bool = True,
     ) -> ImageToText:
         """A shipped name, a folder or a hub id.
 
         The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
         float32 on a CPU. `allow`: tensors without a place that are accepted. `pack` lays a
         published decoder's weights for speed, once more in memory. `offline`: a hub id is one that
-        was downloaded before. `calibration`: a file of `diptych calibrate` instead of the
-        `calibration.json` in the folder. Raises NotFound, Unreadable, InvalidValue.
+        was downloaded before. `calibration`: the one in the folder, none (False), or a file of
+        `diptych calibrate`. Raises NotFound, Unreadable, InvalidValue.
         """
         keep_freed_memory()
         place = device_of(device)
         kind = dtype_of(dtype, place)
         folder, name = folder_of(reference, offline=offline), Path(reference).name
-        fitted = calibration_of(folder, Path(calibration) if calibration is not None else None)
+        fitted = calibration_of(folder, calibration)
         if is_published_reader(folder):
             packs = pack and place.type == "cpu"
             networks, report = read_published_reader(folder, kind, allow=tuple(allow), pack=packs)
@@ -85,7 +85,9 @@ class ImageToText:
             return cls(replace(networks, calibration=fitted), name, report)
         own = read_image_to_text(folder)
         own.reader.to(place, kind)
-        return cls(replace(own, calibration=fitted or own.calibration), name)
+        return cls(
+            replace(own, calibration=fitted or (own.calibration if calibration else None)), name
+        )
 
     def caption(self, picture: Picture, decoding: Decoding | None = None) -> Answer:
         """What is there, in one sentence."""

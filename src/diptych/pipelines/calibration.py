@@ -80,6 +80,26 @@ def with_confidence(answer: Answer, calibration: Calibration | None) -> Answer:
     return replace(answer, confidence=calibration.confidence(answer.score))
 
 
+def check_abstain(least: float | None, calibration: Calibration | None, name: str) -> None:
+    """Raises InvalidValue for a threshold outside 0..1, and for one without a calibration."""
+    if least is None:
+        return
+    if not 0 < least < 1:
+        raise InvalidValue(
+            f"A confidence of {least:g} is not between 0 and 1.", do="0.9 is a usual one."
+        )
+    if calibration is None:
+        raise InvalidValue(
+            f"How sure {name} is, is not known: it has no calibration.",
+            do="`diptych calibrate` makes one from labelled pictures.",
+        )
+
+
+def sure(answer: Answer, least: float | None) -> bool:
+    """Whether an answer's confidence is at least so much."""
+    return least is None or (answer.confidence or 0.0) >= least
+
+
 def read_calibration(path: Path) -> Calibration:
     """What `Calibration.write` wrote. Raises NotFound, Unreadable."""
     if not path.is_file():

@@ -68,6 +68,11 @@ class ImageToTextNetworks:
         """Rows [B, N, D] at places [B, N] -> states [B, N, D]"""
         return self.reader.decode(rows, places, view=view)
 
+    def whole(self, rows: Tensor, places: Tensor, mask: Tensor) -> Tensor:
+        """A whole text at once: rows [B, N, D] at places [B, N], mask [1, 1, N, N] (True: may look)
+        -> states [B, N, D]"""
+        return self.reader.decode(rows, places, mask)
+
     def step(self, rows: Tensor, places: Tensor, view: KVView, calls: int = 0) -> Tensor:
         """As `Reading`."""
         return self.reader.step(rows, places, view, calls)

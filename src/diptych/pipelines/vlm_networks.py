@@ -86,6 +86,17 @@ class VLMNetworks(DecoderReading):
         turn = Turn("user", _TASKS.get(task, task), pictures=1)
         return self.ask([picture], [turn], decoding or Decoding(most=256))
 
+    def sights(self, picture: Image.Image, task: str) -> tuple[Tensor, TokenPlan]:
+        """Of a prompt of `request`: which rows [N] are the picture's, and how it is seen."""
+        plan = self.plan(picture)
+        tokens = self._tokens([Turn("user", _TASKS.get(task, task), pictures=1)], [plan])
+        return (torch.tensor(tokens) == self.network.config.picture_token).nonzero()[:, 0], plan
+
+    def whole(self, rows: Tensor, places: Tensor, mask: Tensor) -> Tensor:
+        """A whole text at once: rows [B, N, D] at places [B, N] or [B, N, 3], mask [1, 1, N, N]
+        (True: may look) -> states [B, N, D]"""
+        return self.network.language(rows, places, mask=mask)
+
     @property
     def places(self) -> str:
         """How it says where things are, a name of `DIALECTS`, or nothing."""

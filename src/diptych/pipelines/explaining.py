@@ -1,12 +1,13 @@
 """What an answer rests on: a map over the pixels of the picture.
 
-Gradient times input (Shrikumar et al., 2017) at the rows that the language model gets of a
-picture: how much each row speaks for the answer, laid where the row was seen.
+Of published models the size of gradient times input (Shrikumar et al., 2017) at the rows that the
+language model gets of a picture, laid where each was seen. The shipped reader gets few rows: there
+the size of the gradient at the pixels (Simonyan et al., 2014), in cells of a few of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,20 +15,25 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from diptych.foundation.errors import InvalidValue
+from diptych.imaging.pictures import to_square
 from diptych.imaging.placing import Region
 from diptych.imaging.plan import Newline, Rows, TokenPlan
 from diptych.pipelines.classic_networks import ClassicNetworks
 from diptych.pipelines.image_to_text import ImageToTextNetworks
 from diptych.pipelines.reading import Answer, Prompt
+from diptych.pipelines.reading import Rows as Sight
 from diptych.pipelines.vlm_networks import VLMNetworks
+
+_CELL = 4  # pixels along a cell of the shipped reader's map
 
 
 @dataclass(frozen=True)
 class Patch:
-    """Rows of the language model, `rows` x `columns` of them from `first` on, that show a region
-    of the original picture; parts of it may lie outside."""
+    """Values, `rows` x `columns` of them from `first` on, that are of a region of the original
+    picture; parts of it may lie outside."""
 
     first: int
     rows: int
@@ -50,16 +56,21 @@ def explained(
             do="The shipped reader and models that converse do.",
         )
     prompt = networks.request(picture, task).prompt
-    if isinstance(networks, ImageToTextNetworks):
-        side = round(networks.reader.prefix_length**0.5)
-        places = torch.arange(side * side)
-        patches = [Patch(0, side, side, (0.0, 0.0, float(picture.width), float(picture.height)))]
-    else:
-        places, plan = networks.sights(picture, task)
-        patches = list(patches_of(plan))
     spoken = list(answer.tokens) + ([networks.ends[0]] if answer.finish == "end" else [])
-    values = _speaking(networks, prompt, places, spoken).clamp(min=0).double().cpu().numpy()
-    return laid(values, patches, picture.size)
+    if isinstance(networks, ImageToTextNetworks):
+        pixels = networks.pixels(to_square(picture, networks.image_size))
+        slope, _ = _slope(
+            networks, prompt, spoken, lambda seen: networks.reader.look(seen)[0], pixels
+        )
+        cells = avg_pool2d(slope.abs().sum(1), _CELL)[0]
+        whole: Region = (0.0, 0.0, float(picture.width), float(picture.height))
+        return laid(
+            _plain(cells.flatten()), [Patch(0, len(cells), cells.shape[1], whole)], picture.size
+        )
+    places, plan = networks.sights(picture, task)
+    slope, seen = _slope(networks, prompt, spoken)
+    values = (slope * seen)[places.to(seen.device)].sum(-1).abs()
+    return laid(_plain(values), list(patches_of(plan)), picture.size)
 
 
 def patches_of(plan: TokenPlan) -> Iterator[Patch]:
@@ -115,13 +126,22 @@ def _spread(count: int, first: float, last: float, cells: int) -> NDArray[np.flo
     return weights * ((middles >= first) & (middles <= last))[:, None]
 
 
-def _speaking(
-    networks: ImageToTextNetworks | VLMNetworks, prompt: Prompt, places: Tensor, spoken: list[int]
-) -> Tensor:
-    """How much each of the rows at `places` speaks for the tokens `spoken` -> [N].
+def _plain(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()
 
-    Of the sum of each token's log-odds against all others: it rises with the probability and, where
-    that is nearly 1, keeps a slope.
+
+def _slope(
+    networks: ImageToTextNetworks | VLMNetworks,
+    prompt: Prompt,
+    spoken: list[int],
+    look: Callable[[Tensor], Tensor] | None = None,
+    pixels: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The gradient of how sure the tokens `spoken` are at the opening rows of a prompt [N, D], or
+    with `look`, which makes these of `pixels`, at the pixels; and what it was taken at.
+
+    How sure: the sum of each token's log-odds against all others. It rises with the probability
+    and, where that is nearly 1, keeps a slope.
     """
     device = networks.device
     with torch.no_grad():
@@ -129,21 +149,27 @@ def _speaking(
         tokens = torch.tensor(spoken, device=device)
         # Made in inference mode: a copy may have a gradient.
         rows = [part.rows.clone() for part in parts] + [networks.embed(tokens[:-1])]
-        where = [part.places.clone() for part in parts]
-        following = parts[-1].following + torch.arange(len(spoken) - 1, device=device)
-        if where[0].ndim == 2:
-            following = following[:, None].expand(-1, where[0].shape[1])
-        whole, places_of = torch.cat(rows), torch.cat([*where, following])
-        count = len(whole)
-        sees = torch.ones(count, count, dtype=torch.bool, device=device).tril()
+        places = _places(parts, len(spoken) - 1)
+        sees = torch.ones(len(places), len(places), dtype=torch.bool, device=device).tril()
         if prompt.sees_all or not prompt.causal:
             sees[:, : len(rows[0])] = True
     with torch.enable_grad():
-        seen = whole.detach().requires_grad_()
-        states = networks.whole(seen[None], places_of[None], sees[None, None])[0]
-        logits = networks.logits(states[count - len(spoken) :])
+        seen = (rows[0] if pixels is None else pixels.clone()).detach().requires_grad_()
+        opening = seen if look is None else look(seen)
+        whole = torch.cat([opening, *rows[1:]])
+        states = networks.whole(whole[None], places[None], sees[None, None])[0]
+        logits = networks.logits(states[len(places) - len(spoken) :])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         said = logits.gather(1, tokens[:, None])[:, 0]
         others = logits.scatter(1, tokens[:, None], float("-inf")).logsumexp(1)
         (slope,) = torch.autograd.grad((said - others).sum(), seen)
-    return (slope * seen.detach())[places.to(device)].float().sum(-1)
+    return slope, seen.detach()
+
+
+def _places(parts: list[Sight], more: int) -> Tensor:
+    """Of a prompt's rows, and of `more` tokens behind it."""
+    first = parts[-1].places
+    following = parts[-1].following + torch.arange(more, device=first.device)
+    if first.ndim == 2:
+        following = following[:, None].expand(-1, first.shape[1])
+    return torch.cat([*(part.places.clone() for part in parts), following])

@@ -116,9 +116,13 @@ class ImageToTextNetworks:
 
     def look(self, picture: NDArray[np.uint8]) -> Rows:
         """The picture's rows [P, D]."""
-        image = torch.tensor(picture).permute(2, 0, 1)[None].to(self.device)
-        rows = self.reader.look((image.float() / 127.5 - 1).to(self.dtype))[0]
+        rows = self.reader.look(self.pixels(picture))[0]
         return Rows(rows, torch.arange(len(rows), device=self.device), len(rows))
+
+    def pixels(self, picture: NDArray[np.uint8]) -> Tensor:
+        """picture [S, S, 3] -> [1, 3, S, S] in -1..1"""
+        image = torch.tensor(picture).permute(2, 0, 1)[None].to(self.device)
+        return (image.float() / 127.5 - 1).to(self.dtype)
 
 
 def prompt_ids(tokenizer: WordTokenizer, task: str) -> list[int]:

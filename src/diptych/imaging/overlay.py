@@ -23,7 +23,7 @@ def overlaid(picture: Image.Image, map_: NDArray[np.float32]) -> Image.Image:
     light = np.sqrt(share)[..., None]
     dark = (shown @ _GREY)[..., None] * 0.3
     made = dark + light * (shown - dark)
-    made[_edge(share > 0.5, max(1, max(size) // 256))] = _LINE
+    made[_edge(share > 0.5, max(1, max(size) // 128))] = _LINE
     return Image.fromarray(made.clip(0, 255).round().astype(np.uint8))
 
 

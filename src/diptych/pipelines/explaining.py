@@ -24,7 +24,6 @@ from diptych.imaging.plan import Newline, Rows, TokenPlan
 from diptych.pipelines.classic_networks import ClassicNetworks
 from diptych.pipelines.image_to_text import ImageToTextNetworks
 from diptych.pipelines.reading import Answer, Prompt
-from diptych.pipelines.reading import Rows as Sight
 from diptych.pipelines.vlm_networks import VLMNetworks
 
 _CELL = 4  # pixels along a cell of the shipped reader's map
@@ -58,19 +57,42 @@ def explained(
     prompt = networks.request(picture, task).prompt
     spoken = list(answer.tokens) + ([networks.ends[0]] if answer.finish == "end" else [])
     if isinstance(networks, ImageToTextNetworks):
+        look = networks.reader.look
         pixels = networks.pixels(to_square(picture, networks.image_size))
-        slope, _ = _slope(
-            networks, prompt, spoken, lambda seen: networks.reader.look(seen)[0], pixels
-        )
+        slope = _slope(lambda seen: log_odds(networks, prompt, spoken, look(seen)[0]), pixels)
         cells = avg_pool2d(slope.abs().sum(1), _CELL)[0]
         whole: Region = (0.0, 0.0, float(picture.width), float(picture.height))
-        return laid(
-            _plain(cells.flatten()), [Patch(0, len(cells), cells.shape[1], whole)], picture.size
-        )
+        patches = [Patch(0, len(cells), cells.shape[1], whole)]
+        return laid(_plain(cells.flatten()), patches, picture.size)
     places, plan = networks.sights(picture, task)
-    slope, seen = _slope(networks, prompt, spoken)
-    values = (slope * seen)[places.to(seen.device)].sum(-1).abs()
+    with torch.no_grad():  # rows made in inference mode: a copy may have a gradient
+        opening = (prompt.rest if prompt.sees_all else prompt.prefix()).rows.clone()
+    slope = _slope(lambda seen: log_odds(networks, prompt, spoken, seen), opening)
+    values = (slope * opening)[places.to(opening.device)].sum(-1).abs()
     return laid(_plain(values), list(patches_of(plan)), picture.size)
+
+
+def log_odds(
+    networks: ImageToTextNetworks | VLMNetworks, prompt: Prompt, spoken: list[int], opening: Tensor
+) -> Tensor:
+    """How sure an answer is: the sum of its tokens' log-odds, each against all others. It rises
+    with the probability and, where that is nearly 1, keeps a slope. `opening` [N, D] stands for the
+    prompt's prefix, or for all of a prompt that has none."""
+    with torch.no_grad():
+        parts = [] if prompt.sees_all else [prompt.rest.rows.clone()]
+        tokens = torch.tensor(spoken, device=opening.device)
+        rest = torch.cat([*parts, networks.embed(tokens[:-1])])
+        places = _places(prompt, len(spoken) - 1)
+        count = len(places)
+        sees = torch.ones(count, count, dtype=torch.bool, device=opening.device).tril()
+        if prompt.sees_all or not prompt.causal:
+            sees[:, : len(opening)] = True
+    rows = torch.cat([opening, rest])
+    states = networks.whole(rows[None], places[None], sees[None, None])[0]
+    logits = networks.logits(states[count - len(spoken) :])
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    others = logits.scatter(1, tokens[:, None], float("-inf")).logsumexp(1)
+    return (logits.gather(1, tokens[:, None])[:, 0] - others).sum()
 
 
 def patches_of(plan: TokenPlan) -> Iterator[Patch]:
@@ -130,46 +152,18 @@ def _plain(values: Tensor) -> NDArray[np.float64]:
     return values.double().cpu().numpy()
 
 
-def _slope(
-    networks: ImageToTextNetworks | VLMNetworks,
-    prompt: Prompt,
-    spoken: list[int],
-    look: Callable[[Tensor], Tensor] | None = None,
-    pixels: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The gradient of how sure the tokens `spoken` are at the opening rows of a prompt [N, D], or
-    with `look`, which makes these of `pixels`, at the pixels; and what it was taken at.
-
-    How sure: the sum of each token's log-odds against all others. It rises with the probability
-    and, where that is nearly 1, keeps a slope.
-    """
-    device = networks.device
-    with torch.no_grad():
-        parts = [prompt.rest] if prompt.sees_all else [prompt.prefix(), prompt.rest]
-        tokens = torch.tensor(spoken, device=device)
-        # Made in inference mode: a copy may have a gradient.
-        rows = [part.rows.clone() for part in parts] + [networks.embed(tokens[:-1])]
-        places = _places(parts, len(spoken) - 1)
-        sees = torch.ones(len(places), len(places), dtype=torch.bool, device=device).tril()
-        if prompt.sees_all or not prompt.causal:
-            sees[:, : len(rows[0])] = True
+def _slope(sure: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     with torch.enable_grad():
-        seen = (rows[0] if pixels is None else pixels.clone()).detach().requires_grad_()
-        opening = seen if look is None else look(seen)
-        whole = torch.cat([opening, *rows[1:]])
-        states = networks.whole(whole[None], places[None], sees[None, None])[0]
-        logits = networks.logits(states[len(places) - len(spoken) :])
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        said = logits.gather(1, tokens[:, None])[:, 0]
-        others = logits.scatter(1, tokens[:, None], float("-inf")).logsumexp(1)
-        (slope,) = torch.autograd.grad((said - others).sum(), seen)
-    return slope, seen.detach()
+        seen = at.detach().clone().requires_grad_()
+        (slope,) = torch.autograd.grad(sure(seen), seen)
+    return slope
 
 
-def _places(parts: list[Sight], more: int) -> Tensor:
+def _places(prompt: Prompt, more: int) -> Tensor:
     """Of a prompt's rows, and of `more` tokens behind it."""
-    first = parts[-1].places
-    following = parts[-1].following + torch.arange(more, device=first.device)
-    if first.ndim == 2:
-        following = following[:, None].expand(-1, first.shape[1])
-    return torch.cat([*(part.places.clone() for part in parts), following])
+    rest = prompt.rest
+    following = rest.following + torch.arange(more, device=rest.places.device)
+    if rest.places.ndim == 2:
+        following = following[:, None].expand(-1, rest.places.shape[1])
+    before = [] if prompt.sees_all else [prompt.prefix().places]
+    return torch.cat([*before, rest.places.clone(), following])

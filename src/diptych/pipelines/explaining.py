@@ -8,7 +8,7 @@ the size of the gradient at the pixels (Simonyan et al., 2014), in cells of a fe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from diptych.imaging.plan import Newline, Rows, TokenPlan
 from diptych.pipelines.classic_networks import ClassicNetworks
 from diptych.pipelines.image_to_text import ImageToTextNetworks
 from diptych.pipelines.reading import Answer, Prompt
+from diptych.pipelines.reading import Rows as Opening
 from diptych.pipelines.vlm_networks import VLMNetworks
 
 _CELL = 4  # pixels along a cell of the shipped reader's map
@@ -56,33 +57,40 @@ def explained(
         )
     prompt = networks.request(picture, task).prompt
     spoken = list(answer.tokens) + ([networks.ends[0]] if answer.finish == "end" else [])
+    with torch.no_grad():
+        first = prompt.rest if prompt.sees_all else prompt.prefix()
+        opening = first.rows.clone()  # made in inference mode: a copy may have a gradient
     if isinstance(networks, ImageToTextNetworks):
         look = networks.reader.look
         pixels = networks.pixels(to_square(picture, networks.image_size))
-        slope = _slope(lambda seen: log_odds(networks, prompt, spoken, look(seen)[0]), pixels)
+        slope = _slope(
+            lambda seen: log_odds(networks, prompt, spoken, replace(first, rows=look(seen)[0])),
+            pixels,
+        )
         cells = avg_pool2d(slope.abs().sum(1), _CELL)[0]
         whole: Region = (0.0, 0.0, float(picture.width), float(picture.height))
         patches = [Patch(0, len(cells), cells.shape[1], whole)]
         return laid(_plain(cells.flatten()), patches, picture.size)
     places, plan = networks.sights(picture, task)
-    with torch.no_grad():  # rows made in inference mode: a copy may have a gradient
-        opening = (prompt.rest if prompt.sees_all else prompt.prefix()).rows.clone()
-    slope = _slope(lambda seen: log_odds(networks, prompt, spoken, seen), opening)
+    slope = _slope(
+        lambda seen: log_odds(networks, prompt, spoken, replace(first, rows=seen)), opening
+    )
     values = (slope * opening)[places.to(opening.device)].sum(-1).abs()
     return laid(_plain(values), list(patches_of(plan)), picture.size)
 
 
 def log_odds(
-    networks: ImageToTextNetworks | VLMNetworks, prompt: Prompt, spoken: list[int], opening: Tensor
+    networks: ImageToTextNetworks | VLMNetworks, prompt: Prompt, spoken: list[int], first: Opening
 ) -> Tensor:
     """How sure an answer is: the sum of its tokens' log-odds, each against all others. It rises
-    with the probability and, where that is nearly 1, keeps a slope. `opening` [N, D] stands for the
+    with the probability and, where that is nearly 1, keeps a slope. `first` stands for the
     prompt's prefix, or for all of a prompt that has none."""
+    opening = first.rows
     with torch.no_grad():
         parts = [] if prompt.sees_all else [prompt.rest.rows.clone()]
         tokens = torch.tensor(spoken, device=opening.device)
         rest = torch.cat([*parts, networks.embed(tokens[:-1])])
-        places = _places(prompt, len(spoken) - 1)
+        places = _places(prompt, first, len(spoken) - 1)
         count = len(places)
         sees = torch.ones(count, count, dtype=torch.bool, device=opening.device).tril()
         if prompt.sees_all or not prompt.causal:
@@ -159,11 +167,12 @@ def _slope(sure: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     return slope
 
 
-def _places(prompt: Prompt, more: int) -> Tensor:
+def _places(prompt: Prompt, first: Opening, more: int) -> Tensor:
     """Of a prompt's rows, and of `more` tokens behind it."""
     rest = prompt.rest
     following = rest.following + torch.arange(more, device=rest.places.device)
-    if rest.places.ndim == 2:
-        following = following[:, None].expand(-1, rest.places.shape[1])
-    before = [] if prompt.sees_all else [prompt.prefix().places]
-    return torch.cat([*before, rest.places.clone(), following])
+    parts = [first.places, *([] if prompt.sees_all else [rest.places]), following]
+    widths = [part.shape[1] for part in parts if part.ndim == 2]
+    if widths:  # a word has one place in time, row and column
+        parts = [part if part.ndim == 2 else part[:, None].expand(-1, widths[0]) for part in parts]
+    return torch.cat([part.clone() for part in parts])

@@ -12,13 +12,14 @@ from diptych.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from diptych.models.dual_encoder import DualEncoderConfig, DualEncoderNetwork
 from diptych.models.painter import Painter, PainterConfig
 from diptych.models.vision_language import VisionConfig, VisionLanguage, VisionLanguageConfig
+from diptych.pipelines.calibration import Calibration
 from diptych.pipelines.embedding import EmbeddingNetworks
 from diptych.pipelines.folders import (
     write_dual_encoder,
     write_image_to_text,
     write_text_to_image,
 )
-from diptych.pipelines.image_to_text import TASK_WORDS, Calibration, ImageToTextNetworks
+from diptych.pipelines.image_to_text import TASK_WORDS, ImageToTextNetworks
 from diptych.pipelines.painter_networks import TextToImageNetworks
 from diptych.pipelines.sampling import Sampling
 from diptych.recipes.scenes_words import scenes_tokenizer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from diptych.decoding.spelling import Spelling, ended, spelled
 from diptych.foundation.errors import InvalidValue, Unreadable
 from diptych.text.word_tokenizer import WordTokenizer
 
@@ -13,6 +14,22 @@ KNOWN = WordTokenizer.of_words(["a", "red", "circle", "the", "word", "and"], "AB
 @pytest.mark.parametrize("text", ["a red circle", 'the word "AB3"', "AB", 'a circle, the word "A"'])
 def test_a_sentence_comes_back(text: str):
     assert KNOWN.decode(KNOWN.encode(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'the word "A"',
+        'the word "AB3"',
+        'the word "3" and a red circle',
+        'a circle, the word "AB", a',
+    ],
+)
+def test_a_sentence_that_comes_word_by_word_is_the_same(text: str):
+    state = Spelling()
+    for token in KNOWN.encode(text):
+        state = spelled(state, token, KNOWN.decode)
+    assert ended(state, KNOWN.decode).text == text
 
 
 def test_case_does_not_matter_outside_quotation_marks():

@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ground": ("diptych.cli.ground", "say where things are in a picture"),
     "classify": ("diptych.cli.classify", "say which of some labels a picture fits"),
     "embed": ("diptych.cli.embed", "make vectors of pictures and texts, for search"),
+    "calibrate": ("diptych.cli.calibrate", "fit how sure a reader may be of its answers"),
     "verify": ("diptych.cli.verify", "say where pictures come from"),
     "serve": ("diptych.cli.serve", "serve the models over HTTP, with a page"),
     "torture": ("diptych.cli.torture", "kill and starve a server, and judge what it kept"),

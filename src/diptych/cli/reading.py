@@ -32,6 +32,9 @@ def add_model_arguments(
 def add_reader_arguments(parser: ArgumentParser) -> None:
     """The same, and how words are chosen."""
     add_model_arguments(parser)
+    parser.add_argument(
+        "--calibration", metavar="FILE", help="of `diptych calibrate` (the model's own)"
+    )
     words = parser.add_argument_group("how words are chosen")
     words.add_argument("--max-tokens", type=int, metavar="N", help="of an answer (256)")
     words.add_argument("--temperature", type=float, metavar="T", help="draw; 0 takes the likeliest")
@@ -70,7 +73,10 @@ def loaded(args: Namespace) -> ImageToText:
     """The model that was named. Raises DiptychError."""
     from diptych.pipelines.reader_front import ImageToText
 
-    return ImageToText.load(args.model, device=args.device, dtype=args.dtype, offline=args.offline)
+    return ImageToText.load(
+        args.model, device=args.device, dtype=args.dtype, offline=args.offline,
+        calibration=getattr(args, "calibration", None) or True,
+    )  # fmt: skip
 
 
 def respond_to_files(files: Sequence[str], task: str, args: Namespace) -> int:

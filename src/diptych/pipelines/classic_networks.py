@@ -25,6 +25,7 @@ from diptych.imaging.plan import TokenPlan
 from diptych.models.classic_decoder import ClassicDecoder
 from diptych.models.decoder import Decoder
 from diptych.models.inputs import PictureInputs, plan_of
+from diptych.pipelines.calibration import Calibration, with_confidence
 from diptych.pipelines.decoder_reading import DecoderReading
 from diptych.pipelines.reading import Answer, Ask, Prompt, Rows
 from diptych.text.hub_tokenizer import HubTokenizer
@@ -180,6 +181,7 @@ class ClassicNetworks(DecoderReading):
     within: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     # Of a Q-Former that reads what is asked.
     former: HubTokenizer | None = None
+    calibration: Calibration | None = None
     # Names these weights among the beginnings that a store keeps.
     identity: bytes = field(default_factory=lambda: uuid4().bytes)
 
@@ -255,8 +257,9 @@ class ClassicNetworks(DecoderReading):
         return Ask(prompt, decoding, constraint)
 
     def calibrated(self, answer: Answer) -> Answer:
-        """The answer as it is: no calibration comes with published weights."""
-        return answer
+        """The answer with its confidence, if there is a calibration; none comes with published
+        weights."""
+        return with_confidence(answer, self.calibration)
 
     def _opening(
         self, picture: Image.Image, within: Sequence[int] | None, read: Sequence[int] | None

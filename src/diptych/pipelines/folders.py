@@ -13,8 +13,9 @@ from diptych.models.autoencoder_kl import AutoencoderKL
 from diptych.models.dual_encoder import DualEncoderNetwork
 from diptych.models.painter import Painter
 from diptych.models.vision_language import VisionLanguage
+from diptych.pipelines.calibration import Calibration
 from diptych.pipelines.embedding import EmbeddingNetworks
-from diptych.pipelines.image_to_text import Calibration, ImageToTextNetworks
+from diptych.pipelines.image_to_text import ImageToTextNetworks
 from diptych.pipelines.painter_networks import TextToImageNetworks
 from diptych.pipelines.sampling import Sampling
 from diptych.text.word_tokenizer import WordTokenizer

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from math import exp, log
 from uuid import uuid4
 
 import numpy as np
@@ -19,26 +18,11 @@ from diptych.decoding.slots import KVShape, KVView
 from diptych.imaging.pictures import to_square
 from diptych.models.vision_language import VisionLanguage
 from diptych.pipelines.asking import answered
+from diptych.pipelines.calibration import Calibration, with_confidence
 from diptych.pipelines.reading import Answer, Ask, Prompt, Rows
 from diptych.text.word_tokenizer import WordTokenizer
 
 TASK_WORDS = ("caption", "describe", "relate", "read")
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """confidence = sigmoid(slope * logit(score) + offset) (Platt, 1999), fitted on `n` answers of
-    a split that is not scored; `error` is the expected calibration error there."""
-
-    slope: float
-    offset: float
-    error: float
-    n: int
-
-    def confidence(self, score: float) -> float:
-        """Probability in 0..1 that an answer of this score is right."""
-        bounded = min(max(score, 1e-6), 1 - 1e-6)
-        return 1 / (1 + exp(-(self.slope * log(bounded / (1 - bounded)) + self.offset)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +68,11 @@ class ImageToTextNetworks:
         """Rows [B, N, D] at places [B, N] -> states [B, N, D]"""
         return self.reader.decode(rows, places, view=view)
 
+    def whole(self, rows: Tensor, places: Tensor, mask: Tensor) -> Tensor:
+        """A whole text at once: rows [B, N, D] at places [B, N], mask [1, 1, N, N] (True: may look)
+        -> states [B, N, D]"""
+        return self.reader.decode(rows, places, mask)
+
     def step(self, rows: Tensor, places: Tensor, view: KVView, calls: int = 0) -> Tensor:
         """As `Reading`."""
         return self.reader.step(rows, places, view, calls)
@@ -123,15 +112,17 @@ class ImageToTextNetworks:
 
     def calibrated(self, answer: Answer) -> Answer:
         """The answer with its confidence, if the model has a calibration."""
-        if self.calibration is None:
-            return answer
-        return replace(answer, confidence=self.calibration.confidence(answer.score))
+        return with_confidence(answer, self.calibration)
 
     def look(self, picture: NDArray[np.uint8]) -> Rows:
         """The picture's rows [P, D]."""
-        image = torch.tensor(picture).permute(2, 0, 1)[None].to(self.device)
-        rows = self.reader.look((image.float() / 127.5 - 1).to(self.dtype))[0]
+        rows = self.reader.look(self.pixels(picture))[0]
         return Rows(rows, torch.arange(len(rows), device=self.device), len(rows))
+
+    def pixels(self, picture: NDArray[np.uint8]) -> Tensor:
+        """picture [S, S, 3] -> [1, 3, S, S] in -1..1"""
+        image = torch.tensor(picture).permute(2, 0, 1)[None].to(self.device)
+        return (image.float() / 127.5 - 1).to(self.dtype)
 
 
 def prompt_ids(tokenizer: WordTokenizer, task: str) -> list[int]:

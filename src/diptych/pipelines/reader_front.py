@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from PIL import Image
 
@@ -19,8 +19,10 @@ from diptych.foundation.errors import InvalidValue
 from diptych.foundation.memory import keep_freed_memory
 from diptych.imaging.pictures import read_picture, upright_rgb
 from diptych.pipelines.asking import answered
+from diptych.pipelines.calibration import calibration_of, check_abstain, sure
 from diptych.pipelines.classic_networks import ClassicNetworks
 from diptych.pipelines.device import device_of, dtype_of
+from diptych.pipelines.explaining import explained
 from diptych.pipelines.folders import read_image_to_text
 from diptych.pipelines.grounding import DIALECTS, Grounded, grounded
 from diptych.pipelines.image_to_text import ImageToTextNetworks
@@ -61,27 +63,32 @@ class ImageToText:
         allow: Sequence[str] = (),
         pack: bool = True,
         offline: bool = False,
+        calibration: str | Path | bool = True,
     ) -> ImageToText:
         """A shipped name, a folder or a hub id.
 
         The device is the best there is; the dtype (float32, bfloat16, float16) what fits it:
         float32 on a CPU. `allow`: tensors without a place that are accepted. `pack` lays a
         published decoder's weights for speed, once more in memory. `offline`: a hub id is one that
-        was downloaded before. Raises NotFound, Unreadable, InvalidValue.
+        was downloaded before. `calibration`: the one in the folder, none (False), or a file of
+        `diptych calibrate`. Raises NotFound, Unreadable, InvalidValue.
         """
         keep_freed_memory()
         place = device_of(device)
         kind = dtype_of(dtype, place)
         folder, name = folder_of(reference, offline=offline), Path(reference).name
+        fitted = calibration_of(folder, calibration)
         if is_published_reader(folder):
             packs = pack and place.type == "cpu"
             networks, report = read_published_reader(folder, kind, allow=tuple(allow), pack=packs)
             if place.type != "cpu":
                 networks.network.to(place)
-            return cls(networks, name, report)
+            return cls(replace(networks, calibration=fitted), name, report)
         own = read_image_to_text(folder)
         own.reader.to(place, kind)
-        return cls(own, name)
+        return cls(
+            replace(own, calibration=fitted or (own.calibration if calibration else None)), name
+        )
 
     def caption(self, picture: Picture, decoding: Decoding | None = None) -> Answer:
         """What is there, in one sentence."""
@@ -95,9 +102,31 @@ class ImageToText:
         """What is written in the picture; empty where nothing is."""
         return self._one(picture, "read", decoding)
 
-    def answer(self, picture: Picture, question: str, decoding: Decoding | None = None) -> Answer:
-        """The answer to a question. Raises InvalidValue for words the model does not know."""
-        return self._one(picture, _question(question), decoding)
+    @overload
+    def answer(
+        self, picture: Picture, question: str, decoding: Decoding | None = None, *,
+        explain: bool = False, abstain: None = None,
+    ) -> Answer: ...  # fmt: skip
+
+    @overload
+    def answer(
+        self, picture: Picture, question: str, decoding: Decoding | None = None, *,
+        explain: bool = False, abstain: float,
+    ) -> Answer | None: ...  # fmt: skip
+
+    def answer(
+        self, picture: Picture, question: str, decoding: Decoding | None = None, *,
+        explain: bool = False, abstain: float | None = None,
+    ) -> Answer | None:  # fmt: skip
+        """The answer to a question. `abstain`: None in place of one whose confidence is less.
+        `explain`: with the `map` of what it rests on (`pipelines.explaining`). Raises InvalidValue
+        for words the model does not know, and for `abstain` without a calibration."""
+        check_abstain(abstain, self.networks.calibration, self.name)
+        shown, task = _opened(picture), _question(question)
+        found = self.respond([shown], [task], decoding)[0]
+        if explain:
+            found = replace(found, map=explained(self.networks, shown, task, found))
+        return found if sure(found, abstain) else None
 
     def answers(
         self, picture: Picture, questions: Sequence[str], decoding: Decoding | None = None

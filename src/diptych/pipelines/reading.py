@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diptych.decoding.choices import Decoding
@@ -51,7 +53,8 @@ class Answer:
     """`text` and its `tokens`. `score`: probability that the model gives just this answer, in 0..1;
     `confidence`: calibrated on held-back data, or None. `logprobs` of each token as the network
     gave it, the end included, and `chosen_logprobs` behind filters and constraint; `likeliest`
-    tokens with theirs at each step, if asked for. `finish`: `end`, `length`, `stop` or `loop`."""
+    tokens with theirs at each step, if asked for. `finish`: `end`, `length`, `stop` or `loop`.
+    `map` [H, W] in 0..1 of the picture's pixels: what the answer rests on, if asked for."""
 
     text: str
     score: float
@@ -61,6 +64,7 @@ class Answer:
     chosen_logprobs: tuple[float, ...] = ()
     likeliest: tuple[tuple[tuple[int, float], ...], ...] = ()
     finish: str = "end"
+    map: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.text

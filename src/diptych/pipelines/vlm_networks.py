@@ -22,6 +22,7 @@ from diptych.imaging.plan import TokenPlan
 from diptych.models.inputs import PictureInputs, plan_of
 from diptych.models.qwen_vl.network import QwenVL
 from diptych.models.vlm import VLM
+from diptych.pipelines.calibration import Calibration, with_confidence
 from diptych.pipelines.decoder_reading import DecoderReading
 from diptych.pipelines.reading import Answer, Ask, Prompt, Rows
 from diptych.text.chat import TEMPLATES, Turn, written
@@ -70,6 +71,7 @@ class VLMNetworks(DecoderReading):
     tokenizer: HubTokenizer
     inputs: PictureInputs
     manner: Manner
+    calibration: Calibration | None = None
     # Names these weights among the beginnings that a store keeps.
     identity: bytes = field(default_factory=lambda: uuid4().bytes)
 
@@ -83,6 +85,17 @@ class VLMNetworks(DecoderReading):
         """A task (`caption`, `describe`, `relate`, `read`) or question about one picture."""
         turn = Turn("user", _TASKS.get(task, task), pictures=1)
         return self.ask([picture], [turn], decoding or Decoding(most=256))
+
+    def sights(self, picture: Image.Image, task: str) -> tuple[Tensor, TokenPlan]:
+        """Of a prompt of `request`: which rows [N] are the picture's, and how it is seen."""
+        plan = self.plan(picture)
+        tokens = self._tokens([Turn("user", _TASKS.get(task, task), pictures=1)], [plan])
+        return (torch.tensor(tokens) == self.network.config.picture_token).nonzero()[:, 0], plan
+
+    def whole(self, rows: Tensor, places: Tensor, mask: Tensor) -> Tensor:
+        """A whole text at once: rows [B, N, D] at places [B, N] or [B, N, 3], mask [1, 1, N, N]
+        (True: may look) -> states [B, N, D]"""
+        return self.network.language(rows, places, mask=mask)
 
     @property
     def places(self) -> str:
@@ -100,8 +113,9 @@ class VLMNetworks(DecoderReading):
         return words_of(self.tokenizer.tokenizer.to_str(), size, self.ends)
 
     def calibrated(self, answer: Answer) -> Answer:
-        """The answer as it is: no calibration comes with published weights."""
-        return answer
+        """The answer with its confidence, if there is a calibration; none comes with published
+        weights."""
+        return with_confidence(answer, self.calibration)
 
     @torch.inference_mode()
     def ask(

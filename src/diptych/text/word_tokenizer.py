@@ -74,15 +74,11 @@ class WordTokenizer:
         return self._tokenizer.encode(sentence).ids
 
     def decode(self, numbers: Sequence[int]) -> str:
-        """A sentence; spelled words are joined, special tokens left out."""
-        text, previous, quoted = "", "", False
-        for number in numbers:
-            word = self._words[number]
-            if word in SPECIALS:
-                continue
-            spelled = len(word) == 1 and word.isalnum() and not word.islower()
-            after_spelled = len(previous) == 1 and previous.isalnum() and not previous.islower()
-            joins = word in _NO_SPACE_BEFORE or (spelled and after_spelled)
+        """A sentence, or a run of one; spelled words are joined, special tokens left out."""
+        words = [word for word in map(self._words.__getitem__, numbers) if word not in SPECIALS]
+        text, previous, quoted = "", "", _begins_quoted(words)
+        for word in words:
+            joins = word in _NO_SPACE_BEFORE or (_spelled(word) and _spelled(previous))
             if word == '"':
                 joins, quoted = quoted, not quoted
             elif previous == '"' and quoted:
@@ -121,6 +117,21 @@ class WordTokenizer:
         words = [known for known in self.vocabulary if known not in SPECIALS and len(known) > 1]
         near = get_close_matches(word, words, n=1)
         return f"Did you mean {near[0]!r}?" if near else f"It knows: {', '.join(sorted(words))}."
+
+
+def _spelled(word: str) -> bool:
+    return len(word) == 1 and word.isalnum() and not word.islower()
+
+
+def _begins_quoted(words: Sequence[str]) -> bool:
+    """Whether a run of words begins between quotation marks, where all is spelled: its first mark
+    ends a quotation. Text that comes word by word is decoded in such runs."""
+    if '"' not in words:
+        return False
+    first = words.index('"')
+    if first:
+        return all(_spelled(word) for word in words[:first])
+    return len(words) > 1 and not _spelled(words[1])
 
 
 def _lowered(sentence: str) -> str:

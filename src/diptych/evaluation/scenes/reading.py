@@ -17,7 +17,9 @@ from diptych.foundation.errors import InvalidValue
 from diptych.foundation.progress import Progress, Report, silent
 from diptych.foundation.randomness import stream
 from diptych.metrics.calibration import expected_calibration_error, platt
-from diptych.pipelines.image_to_text import Answer, Calibration, ImageToTextNetworks, respond
+from diptych.pipelines.calibration import Calibration
+from diptych.pipelines.image_to_text import ImageToTextNetworks, respond
+from diptych.pipelines.reading import Answer
 
 _ROWS = 50
 

@@ -16,7 +16,11 @@ from diptych.engine.engine import Engine
 from diptych.foundation.errors import InvalidValue
 from diptych.imaging.recipe import png_bytes
 from diptych.pipelines.painter_front import TextToImage
-from diptych.service.jobs import store
+from diptych.service.api.hub import Hub
+from diptych.service.desk import LEASE, LONGEST, Desk, steady
+from diptych.service.jobs import accepting, queries, store
+from diptych.service.jobs.accepting import Wanted
+from diptych.service.jobs.database import Database
 from diptych.service.worker.pool import Pool, bytes_of, most_of
 from tests.service.test_worker import House, house
 from tests.tiny_models import tiny_dual_encoder, tiny_painter, tiny_reader
@@ -84,6 +88,32 @@ def test_other_files_under_the_name_are_refused(places, tmp_path: Path):
     with pytest.raises(InvalidValue, match="not what they were"):
         pool.load("one")
     assert not pool.loaded and not pool.engine.painters
+
+
+def test_a_longer_lease_is_bounded_and_no_silence(tmp_path: Path):
+    async def nothing(*_: object) -> None:
+        """What becomes of results is no matter here."""
+
+    async def run() -> None:
+        database = Database.open(tmp_path)
+        desk = Desk(database, Hub(), print, print, nothing, print)
+        spec = {"kind": "paint", "model": "painter"}
+        wanted = [Wanted(kind="paint", spec=spec, cost=1.0)]
+        accepted = await database.write(
+            lambda c: accepting.accept(c, "someone", wanted, time.time())
+        )
+        row = (await desk.answer({"call": "claim", "busy": False}))["row"]
+        renew = {"call": "renew", "told": [[row["id"], row["fence"], 0]]}
+        for lease, long in ((0.0, LEASE), (100.0, 100.0), (1e9, LONGEST)):
+            await desk.answer({**renew, "lease": lease})
+            until = database.read(lambda c: queries.job_of(c, accepted.ids[0])).lease_until
+            assert until - steady() == pytest.approx(long, abs=5)
+            assert desk.heard_at - steady() == pytest.approx(long - LEASE, abs=5)
+        await desk.answer(renew)
+        assert desk.heard_at <= steady(), "it speaks again"
+        database.close()
+
+    asyncio.run(run())
 
 
 # --- over the store, with an engine in its process -----------------------------------------------

@@ -30,11 +30,9 @@ def draw_pictures(runs: Path, folder: Path) -> None:
 
 def _said(runs: Path, numbers: list[int]) -> Image.Image:
     """A scene a row, what each captioner says of it beside it, green where it is exact."""
-    texts = {
-        path.parent.name.removesuffix("-0"): json.loads(path.read_text())["said"]
-        for path in sorted(runs.glob("*-0/scores.json"))
-        if "-blind-" not in path.parent.name
-    }
+    kept = {p.parent.name: json.loads(p.read_text()) for p in sorted(runs.glob("*-0/scores.json"))}
+    # Not of the blind, and some only judge what others say.
+    texts = {name.removesuffix("-0"): one["said"] for name, one in kept.items() if "said" in one}
     font, tall = ImageFont.load_default(12), max(136, 17 * len(texts) + 8)
     page = Image.new("RGB", (860, tall * len(numbers) + 8), _PAPER)
     pen = ImageDraw.Draw(page)

@@ -92,7 +92,7 @@ NETWORKS: dict[str, Entry] = {
         lumina_next.LuminaNext, lumina_next, "test_lumina_next", ("lumina-next",)
     ),
     "Lumina-Image 2": Entry(lumina2.Lumina2, lumina2, "test_lumina2", ("lumina2",)),
-    "DDPM, ADM": Entry(unet_adm.UNetADM, unet_adm, "test_unet_adm", ("ddpm",)),
+    "DDPM, ADM": Entry(unet_adm.UNetADM, unet_adm, "test_unet_adm", ("ddpm", "adm")),
     "autoencoders": Entry(autoencoder_sd.AutoencoderSD, autoencoder_sd, "test_autoencoder_sd"),
     "tiny autoencoders": Entry(
         autoencoder_tiny.AutoencoderTiny, autoencoder_tiny, "test_autoencoder_tiny"
@@ -120,10 +120,13 @@ PICTURES: dict[str, str] = {
     "Stable Diffusion 1": "test_stable_diffusion",
     "Stable Diffusion 2, XL": "test_stable_diffusion_2_and_xl",
     "image to image, inpainting, instructions, base and refiner": "test_editing_pipelines",
-    "ControlNet, T2I-Adapter, IP-Adapter": "test_control_pipelines",
-    "Stable Diffusion 3 and 3.5, FLUX dev and schnell": "test_flow_pipelines",
+    "ControlNet, its Union, T2I-Adapter, IP-Adapter, FaceID": "test_control_pipelines",
+    "Stable Diffusion 3 and 3.5; FLUX dev and schnell, LoRAs for depth and edges": (
+        "test_flow_pipelines"
+    ),
     "FLUX Fill, Depth, Canny; Stable Diffusion 3 without T5": "test_flow_published",
     "PixArt, Lumina-Next, Lumina-Image 2, DiT": "test_transformer_pipelines",
+    "DDPM; ADM by class": "test_pixel_pipelines",
     "LoRA and relatives, learnt words": "test_adapters",
 }
 # What is answered whole, token by token.
@@ -156,8 +159,8 @@ def page() -> str:
         "diffusers gives, to half a byte and a ten-thousandth.\n\n| what | proof |\n|---|---|\n"
         f"{painted}\n## Whole answers\n\nThe same folder, picture and question give the tokens "
         f"that transformers gives.\n\n| what | proof |\n|---|---|\n{answered}\n## Not there yet"
-        f"\n\nRefused by name: {refused}; GGUF, 8-bit floats. DDPM and "
-        "ADM are not painted with, IP-Adapters for faces with LoRA layers are not read.\n"
+        f"\n\nRefused by name: {refused}; GGUF, 8-bit floats. "
+        "IP-Adapters that read a face and its picture (FaceID Plus) are not read.\n"
     )
 
 

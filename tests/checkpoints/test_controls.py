@@ -11,17 +11,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from diptych.checkpoints.header import Stored
+from diptych.checkpoints.adapters.faces import face_lora
+from diptych.checkpoints.header import Stored, header_of
 from diptych.checkpoints.layout import Layout
 from diptych.checkpoints.layouts import KINDS, LAYOUTS, parts_of
 from diptych.checkpoints.load import found_in, load
 from diptych.checkpoints.rules import plan_of, stored_of
-from diptych.foundation.errors import Unreadable
+from diptych.foundation.errors import InvalidValue, Unreadable
 from diptych.models.clip_vision import CLIP_VISION_L, OPENCLIP_VISION_BIGG, OPENCLIP_VISION_H
 from diptych.models.controlnet import CONTROLNET_SD1, CONTROLNET_SDXL
 from diptych.models.controlnet_union import CONTROLNET_UNION_SDXL
 from diptych.models.ip_adapter import IP_ADAPTER_PLUS_SD1, IP_ADAPTER_SD1
 from diptych.models.t2i_adapter import T2I_ADAPTER_SD1, T2I_ADAPTER_SDXL
+from diptych.models.unet import UNet, UNetConfig
 
 FULL = {
     "controlnet-sd1": ("controlnet", CONTROLNET_SD1),
@@ -119,9 +121,26 @@ def test_what_is_missing_is_named(name: str, layout: Layout, tmp_path: Path):
             one.report.check()
 
 
-def test_a_face_adapter_with_lora_layers_is_refused_by_name(tmp_path: Path):
+def test_a_face_adapter_that_reads_pictures_too_is_refused_by_name(tmp_path: Path):
     state = small("ip-adapter").state_dict()
-    state["ip_adapter.0.to_q_lora.down.weight"] = torch.zeros(4, 4)
+    state["image_proj.perceiver_resampler.proj_in.weight"] = torch.zeros(4, 4)
     save_file(state, tmp_path / "face.safetensors")
-    with pytest.raises(Unreadable, match=r"LoRA layers \(FaceID\)"):
+    with pytest.raises(Unreadable, match=r"FaceID Plus"):
         found_in(tmp_path / "face.safetensors")
+
+
+def test_half_a_lora_of_a_face_adapter_is_named(tmp_path: Path):
+    unet, path, half = UNet(UNetConfig.tiny()), tmp_path / "x.safetensors", "ip_adapter.0.to_q_lora"
+    rows, columns = unet.attentions()[0].to_q.weight.shape
+    pair = {f"{half}.up.weight": torch.ones(rows, 2), f"{half}.down.weight": torch.ones(2, columns)}
+    save_file(pair, path)
+    lora = face_lora(header_of(path), unet, path)
+    assert lora is not None and lora.ranks == (2,)
+    (place,) = lora.changes
+    assert place.module.endswith("attn1.to_q")
+    save_file({f"{half}.up.weight": torch.ones(rows, 2)}, path)
+    with pytest.raises(Unreadable, match=r"to_q_lora\.up.*half a pair"):
+        face_lora(header_of(path), unet, path)
+    save_file(pair | {f"{half}.down.weight": torch.ones(2, columns + 1)}, path)
+    with pytest.raises(InvalidValue, match="another family"):
+        face_lora(header_of(path), unet, path)

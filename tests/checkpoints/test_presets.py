@@ -28,7 +28,7 @@ START = torch.tensor([[0.3, -0.4, 1.1]], dtype=torch.float64)
 EXPECTED = {
     *("sd1", "sd2-base", "sd2-v", "sdxl", "sdxl-refiner", "sd-turbo", "sdxl-turbo"),
     *("sdxl-lightning", "sdxl-lightning-1", "lcm", "pixart-alpha", "pixart-sigma", "dit", "edm"),
-    *("ddpm", "sd3", "sd3.5-medium", "sd3.5-large", "sd3.5-large-turbo", "flux-dev"),
+    *("ddpm", "adm", "sd3", "sd3.5-medium", "sd3.5-large", "sd3.5-large-turbo", "flux-dev"),
     *("flux-schnell", "flux-fill", "flux-control", "flux2", "lumina-next", "lumina2", "sana"),
     "diptych-flow",
 }

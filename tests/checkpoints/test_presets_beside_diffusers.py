@@ -88,6 +88,7 @@ LIBRARY: dict[str, Callable[[int], Any]] = {
     "pixart-alpha": stepped(diffusers.DPMSolverMultistepScheduler),
     "pixart-sigma": stepped(diffusers.DPMSolverMultistepScheduler),
     "dit": stepped(diffusers.DDIMScheduler, beta_schedule="linear", clip_sample=False),
+    "adm": stepped(diffusers.DDIMScheduler, beta_schedule="linear", clip_sample=False),
     "ddpm": stepped(diffusers.DDPMScheduler, variance_type="fixed_large"),
     "edm": stepped(diffusers.EDMEulerScheduler),
     "sd3": flow(3.0),

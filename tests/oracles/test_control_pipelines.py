@@ -3,6 +3,7 @@ T2I-Adapters and IP-Adapters, whole ways of 20 steps, from the files that they w
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import torch
 from diffusers import (
     ControlNetModel,
+    ControlNetUnionModel,
     DDIMScheduler,
     StableDiffusionAdapterPipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLControlNetUnionPipeline,
     T2IAdapter,
 )
 from PIL import Image
@@ -241,3 +244,85 @@ def test_ip_adapter(parts, plain, tmp_path: Path, kind: str):
     assert_near(model(**ASKED, **OURS, solver="ddim", image_prompts=given), wanted)
     with pytest.raises(InvalidValue, match="reads pictures like words"):
         model(**ASKED, controls=[Control(network="ip", picture=shown)])
+
+
+@pytest.fixture(scope="module")
+def face(parts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As those for faces were published: an adapter, and in its file a LoRA of every attention."""
+    torch.manual_seed(6)
+    config = IPAdapterConfig(
+        kind="face", input_width=24, context_width=64, tokens=4, widths=(32, 32, 32, 64), hidden=48
+    )
+    state = drawn(IPAdapter(config)).state_dict()
+    draw = torch.Generator().manual_seed(7)
+    for number, name in enumerate(parts["unet"].attn_processors):
+        attention = parts["unet"].get_submodule(name.removesuffix(".processor"))
+        for part, layer in (
+            ("q", attention.to_q), ("k", attention.to_k), ("v", attention.to_v),
+            ("out", attention.to_out[0]),
+        ):  # fmt: skip
+            rows, columns = layer.weight.shape
+            for end, shape in (("up", (rows, 3)), ("down", (3, columns))):
+                value = 0.2 * torch.randn(shape, generator=draw)
+                state[f"ip_adapter.{number}.to_{part}_lora.{end}.weight"] = value
+    path = tmp_path_factory.mktemp("face") / "face.safetensors"
+    save_file(state, path)
+    return path
+
+
+def test_a_face_is_read_with_its_lora(parts, plain, face: Path):
+    theirs = StableDiffusionPipeline(**{**parts, "unet": copy.deepcopy(parts["unet"])})
+    theirs.set_progress_bar_config(disable=True)
+    theirs.load_ip_adapter(str(face.parent), subfolder="", weight_name=face.name,
+                           image_encoder_folder=None)  # fmt: skip
+    theirs.set_ip_adapter_scale(0.7)
+    vector = np.random.default_rng(0).normal(size=24).astype(np.float32)
+    pair = torch.stack([torch.zeros(1, 24), torch.from_numpy(vector)[None]])
+    wanted = theirs(
+        **ASKED, **STEPS, **SIZE, generator=seeded(), ip_adapter_image_embeds=[pair]
+    ).images[0]  # fmt: skip
+    model = TextToImage.load(str(plain[1]))
+    before = np.asarray(model(**ASKED, **OURS, solver="ddim"))
+    report = model.add(face, "face")
+    assert report.applied == report.total and not report.ignored
+    assert report.assumed["LoRA"] == "32 layers, rank 3, wherever it is read"
+    given = [ImagePrompt(network="face", embedding=vector, strength=0.7)]
+    assert_near(model(**ASKED, **OURS, solver="ddim", image_prompts=given), wanted)
+    # Without the face the model is what it was.
+    assert np.array_equal(np.asarray(model(**ASKED, **OURS, solver="ddim")), before)
+
+
+def test_a_face_of_another_family_is_refused(face: Path, tmp_path: Path):
+    _, folder = saved(made_xl(), tmp_path)
+    with pytest.raises(InvalidValue, match="another family"):
+        TextToImage.load(str(folder)).add(face, "face")
+
+
+@pytest.mark.parametrize("kind", [0, 3])
+def test_a_union_of_controlnets(kind: int, tmp_path: Path):
+    torch.manual_seed(0)
+    base = made_xl()
+    made = dict(ControlNetUnionModel.from_unet(base.unet).config)
+    config = {key: value for key, value in made.items() if not key.startswith("_")} | {
+        "conditioning_embedding_out_channels": (8, 16), "num_trans_channel": 64,
+        "num_trans_head": 4, "num_proj_channel": 64,
+    }  # fmt: skip
+    network = drawn(ControlNetUnionModel(**config))
+    network.save_pretrained(tmp_path / "union")
+    _, folder = saved(base, tmp_path / "xl")
+    kept = {k: v for k, v in base.components.items() if v is not None}
+    theirs = StableDiffusionXLControlNetUnionPipeline(
+        **kept, controlnet=network, add_watermarker=False
+    )
+    theirs.set_progress_bar_config(disable=True)
+    wanted = theirs(
+        **ASKED, **STEPS, **SIZE, control_image=[followed(3)], control_mode=[kind],
+        controlnet_conditioning_scale=0.8, generator=seeded(),
+    ).images[0]  # fmt: skip
+    model = TextToImage.load(str(folder))
+    report = model.add(tmp_path / "union", "u")
+    assert report.family == "sdxl" and report.applied == report.total
+    given = [Control(network="u", picture=followed(3), kind=kind, strength=0.8)]
+    assert_near(model(**ASKED, **OURS, controls=given), wanted)
+    with pytest.raises(InvalidValue, match="no kind"):
+        model(**ASKED, **OURS, controls=[Control(network="u", picture=followed(3), kind=6)])

@@ -22,6 +22,7 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 from PIL import Image
+from safetensors.torch import save_file
 from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -32,7 +33,9 @@ from transformers import (
 
 from diptych.checkpoints.load import found_in, load
 from diptych.checkpoints.write import write_single_file
-from diptych.foundation.errors import InvalidValue
+from diptych.cli.main import entry
+from diptych.foundation.errors import InvalidValue, Unreadable
+from diptych.pipelines.ordering import order
 from diptych.pipelines.painter_front import TextToImage
 from tests.oracles.test_stable_diffusion import drawn, tokenizer
 from tests.oracles.test_stable_diffusion_2_and_xl import padded_with_0, words
@@ -135,8 +138,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def theirs(made: Any, size: tuple[int, int], **asked: Any) -> np.ndarray:
     width, height = size
     return made(
-        **asked, generator=torch.Generator().manual_seed(5), output_type="np",
-        num_inference_steps=STEPS, width=width, height=height,
+        **{"num_inference_steps": STEPS, **asked}, output_type="np", width=width, height=height,
+        generator=torch.Generator().manual_seed(5),
     ).images[0]  # fmt: skip
 
 
@@ -217,6 +220,33 @@ def test_flux_paints_the_same_picture(published, family: str, length: int, size:
     assert (model.sampling.shift is None) == (family == "flux-dev")
 
 
+@pytest.mark.parametrize("family", ["flux-dev", "flux-schnell"])
+def test_a_negative_prompt_is_kept_away_from_as_by_them(published, family: str):
+    made, folder = published(family)
+    dev = family == "flux-dev"
+    own = {"guidance_scale": 3.5} if dev else {}
+    length = 512 if dev else 256
+    model = loaded(folder, family)
+    more = {"guidance": 3.5} if dev else {}
+    asked = {"seed": 5, "steps": 6, "width": 24, "height": 40, "true_guidance": 4.0, **more}
+    for negative in (WORDS["negative_prompt"], ""):
+        wanted = theirs(
+            made, (24, 40), prompt="a red cat", negative_prompt=negative, true_cfg_scale=4.0,
+            max_sequence_length=length, num_inference_steps=6, **own,
+        )  # fmt: skip
+        picture = model("a red cat", negative_prompt=negative, **asked)
+        same(picture, wanted, (24, 40))
+        assert picture.info["recipe"].true_guidance == 4
+    with pytest.raises(InvalidValue, match="true guidance"):
+        model("a red cat", negative_prompt="dark")
+
+
+def test_models_with_a_guidance_of_their_own_take_no_true_one(published):
+    model = loaded(published("sd3")[1], "sd3")
+    with pytest.raises(InvalidValue, match="as FLUX"):
+        model("a red cat", true_guidance=4.0)
+
+
 def test_fill_paints_the_same_picture(published):
     made, folder = published("flux-fill")
     numbers = np.random.default_rng(0)
@@ -235,6 +265,69 @@ def test_fill_paints_the_same_picture(published):
     assert np.array_equal(np.asarray(found)[~inside], np.asarray(picture)[~inside])
     with pytest.raises(InvalidValue, match="picture to begin from"):
         model("a red cat")
+
+
+def control_lora(made: Any, path: Path) -> Path:
+    """Drawn changes of every layer in their names, the first twice as wide, and other norms, as
+    those of Black Forest Labs."""
+    draw, tensors = torch.Generator().manual_seed(3), {}
+    for name, module in made.transformer.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            rows, columns = module.weight.shape
+            columns *= 1 + (name == "x_embedder")
+            up, down = (torch.randn(shape, generator=draw) for shape in ((rows, 2), (2, columns)))
+            tensors[f"transformer.{name}.lora_B.weight"] = 0.2 * up
+            tensors[f"transformer.{name}.lora_A.weight"] = down / columns**0.5
+            tensors[f"transformer.{name}.lora_B.bias"] = 0.1 * torch.randn(rows, generator=draw)
+        elif name.rpartition(".")[2] in ("norm_q", "norm_k", "norm_added_q", "norm_added_k"):
+            value = 0.5 + torch.rand(module.weight.shape, generator=draw)
+            tensors[f"transformer.{name}.weight"] = value
+    save_file(tensors, path)
+    return path
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.85])
+def test_a_map_is_followed_by_a_lora_as_by_them(strength: float, published, tmp_path: Path):
+    _, folder = published("flux-dev")
+    made = FluxControlPipeline.from_pretrained(folder)
+    made.set_progress_bar_config(disable=True)
+    file = control_lora(made, tmp_path / "canny.safetensors")
+    numbers = np.random.default_rng(0)
+    edges = Image.fromarray(numbers.integers(0, 256, (24, 40, 3), np.uint8))
+    made.load_lora_weights(str(file), adapter_name="canny")
+    made.set_adapters(["canny"], [strength])
+    wanted = theirs(made, (40, 24), prompt="a red cat", control_image=edges, guidance_scale=10.0,
+                    latents=noise((40, 24)), num_inference_steps=6)  # fmt: skip
+    model = loaded(folder, "flux-dev")
+    asked = {"seed": 5, "steps": 6, "init": edges}
+    with pytest.raises(InvalidValue, match="follow pictures"):
+        model("a red cat", **asked, loras=[(file, strength)])
+    report = model.add(file, strength=strength)
+    assert report.applied == report.total
+    picture = model("a red cat", **asked)
+    same(picture, wanted, (40, 24))
+    assert picture.info["recipe"].guidance == 10
+    assert picture.info["recipe"].loras[0].startswith(f"canny x {strength:g} ")
+    with pytest.raises(InvalidValue, match="picture to begin from"):
+        model("a red cat")
+    # As the engine orders it, too.
+    _, recipe = order(model, "a red cat", **asked)
+    assert recipe == picture.info["recipe"]
+    edges.save(tmp_path / "edges.png")
+    said = ["a red cat", "--model", folder, "--lora", f"{file}:{strength}", "--steps", "6"]
+    said += ["--init", tmp_path / "edges.png", "--seed", "5", "-o", tmp_path / "x.png"]
+    assert entry(["generate", *map(str, said)]) == 0
+    with Image.open(tmp_path / "x.png") as typed:
+        assert np.array_equal(np.asarray(typed), np.asarray(picture))
+
+
+def test_a_lora_to_be_followed_is_for_flux_alone(published, tmp_path: Path):
+    file = control_lora(published("flux-dev")[0], tmp_path / "canny.safetensors")
+    model = loaded(published("sd3")[1], "sd3")
+    with pytest.raises(Unreadable, match="does not fit"):
+        model.add(file)
+    with pytest.raises(InvalidValue, match="in the call"):
+        model.add(file, strength=0.5)
 
 
 def test_a_map_is_followed_as_by_them(published):

@@ -82,7 +82,9 @@ def _of_pipeline(path: Path, variant: str) -> list[Found]:
         if name.startswith("_") or not isinstance(said, list) or said == [None, None]:
             continue
         if name in COMPONENTS:
-            found += _of_folder(path / name, variant, name)
+            # The oldest folders of one network have its files beside model_index.json.
+            flat = not (path / name).is_dir() and (path / "config.json").is_file()
+            found += _of_folder(path if flat else path / name, variant, name)
         elif name in _LEFT_OUT:
             left_out.append(f"{name}/")
         elif (path / name / "config.json").is_file():

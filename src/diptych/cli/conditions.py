@@ -36,6 +36,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--image-guidance", type=float, metavar="W", help="how much an edited picture counts (1.5)"
     )
     group.add_argument(
+        "--true-guidance", type=float, metavar="W",
+        help="how hard FLUX keeps away from a negative prompt, in twice the time (1: not)",
+    )  # fmt: skip
+    group.add_argument(
         "--lora", action="append", default=[], metavar="FILE[:STRENGTH]",
         help="change the model by a LoRA or one of its like; as often as you like",
     )  # fmt: skip
@@ -63,7 +67,7 @@ def conditions_of(args: Namespace, said: Mapping[str, Any], model: TextToImage) 
     from diptych.pipelines.painter_front import TextToImage
     from diptych.pipelines.steering import Control, ImagePrompt
 
-    asked: dict[str, Any] = {"image_guidance": said.get("image_guidance")}
+    asked: dict[str, Any] = {name: said.get(name) for name in ("image_guidance", "true_guidance")}
     for flag, kind in (("control", Control), ("image_prompt", ImagePrompt)):
         made = []
         for text in getattr(args, flag):
@@ -78,7 +82,12 @@ def conditions_of(args: Namespace, said: Mapping[str, Any], model: TextToImage) 
         raise InvalidValue("--image-encoder reads an --image-prompt.", do="Give one.")
     for path in args.word:
         model.add(path)
-    asked["loras"] = [with_strength(text) for text in args.lora]
+    asked["loras"] = []
+    for path, strength in map(with_strength, args.lora):
+        if model.follows_by(path):
+            model.add(path, strength=strength)
+        else:
+            asked["loras"].append((path, strength))
     if said.get("clip_skip"):
         asked["reading"] = Reading(clip_skip=said["clip_skip"])
     if args.consistent:

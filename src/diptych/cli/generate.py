@@ -29,7 +29,7 @@ _BESIDE = {
 }  # fmt: skip
 _TAKEN_OVER = (
     "negative_prompt", "seed", "steps", "guidance", "shift", "solver", "spacing", "noise", "model",
-    "strength", "image_guidance", "clip_skip", "dtype",
+    "strength", "image_guidance", "true_guidance", "clip_skip", "dtype",
 )  # fmt: skip
 
 
@@ -70,7 +70,9 @@ def run(args: Namespace) -> int:
     from diptych.foundation.errors import InvalidValue
 
     said = _said(args)
-    prompts = args.prompts or ([said["prompt"]] if said.get("prompt") else [])
+    # A model of one's own may read nothing; it says so itself.
+    plain = [said.get("prompt") or ""] if said.get("prompt") or said.get("model") else []
+    prompts = args.prompts or plain
     if not prompts:
         raise InvalidValue("There is no prompt.", do='diptych generate "a red circle" -o a.png')
     if not 1 <= args.count <= 1024:
@@ -113,7 +115,9 @@ def _paths(args: Namespace, prompts: list[str], seeds: list[int]) -> list[Path]:
         return []
     folder = Path(args.output or ".")
     names = [re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] for prompt in prompts]
-    return [folder / f"{name}-{seed}.png" for name, seed in zip(names, seeds, strict=True)]
+    return [
+        folder / f"{name or 'picture'}-{seed}.png" for name, seed in zip(names, seeds, strict=True)
+    ]
 
 
 def _painted(

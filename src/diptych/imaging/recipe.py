@@ -57,6 +57,7 @@ class PictureRecipe:
     init: str = ""
     mask: str = ""
     image_guidance: float | None = None
+    true_guidance: float | None = None
     clip_skip: int = 0
     controls: tuple[str, ...] = ()
     image_prompts: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.adapters.adapter import Adapter, Weighted
+from diptych.adapters.changes import Value
 from diptych.adapters.rows import RowPlan, planned
 from diptych.checkpoints.account import LoadReport
 from diptych.checkpoints.adapters.endings import is_adapter
@@ -29,6 +30,16 @@ from diptych.models.clip_text import CLIPText
 
 Loras = Sequence[tuple[str | Path, float]]
 """Names or files of adapters, and how strongly each acts: 1 as trained."""
+
+
+@runtime_checkable
+class Following(Protocol):
+    """A family whose network can be made to follow a picture by a control LoRA."""
+
+    def following(self, changes: Sequence[tuple[Adapter, float]]) -> Any:
+        """The same, changed for good and shown a picture beside the latent. Raises
+        InvalidValue."""
+        ...
 
 
 @runtime_checkable
@@ -65,6 +76,21 @@ def what_is(path: Path) -> str:
     except (NotFound, Unreadable):  # whoever reads it says why
         return ""
     return "lora" if is_adapter(header) else "word" if is_inversion(header) else ""
+
+
+def is_control(path: Path, networks: Any) -> bool:
+    """Whether a LoRA makes the first layer twice as wide, for a picture to be followed, as those
+    of FLUX for depth and edges. Raises NotFound, Unreadable."""
+    if not isinstance(networks, Adaptable) or what_is(path) != "lora":
+        return False
+    layer: Any = getattr(networks.components().get("transformer"), "x_embedder", None)
+    if not isinstance(layer, nn.Linear):
+        return False
+    wide = 2 * layer.in_features
+    return any(
+        ("img_in" in name or "x_embedder" in name) and len(one.shape) == 2 and one.shape[1] == wide
+        for name, one in header_of(weights_of(path)).items()
+    )
 
 
 def read_lora(path: Path, networks: Any, name: str, allow: Sequence[str]) -> AddedLora:
@@ -134,6 +160,23 @@ class Adapters:
     def __init__(self) -> None:
         self.loras: dict[str, AddedLora] = {}
         self.words: dict[str, str] = {}
+        self.merged: tuple[str, ...] = ()
+
+    def merge_control(
+        self, networks: Any, path: Path, name: str, strength: float, allow: Sequence[str]
+    ) -> tuple[Any, LoadReport]:
+        """The networks with a control LoRA in their weights. Raises NotFound, Unreadable,
+        InvalidValue."""
+        if not isinstance(networks, Following):
+            raise InvalidValue("This model follows no picture by a LoRA.", do="FLUX.1 [dev] does.")
+        if not isfinite(strength):
+            raise InvalidValue(f"{strength!r} is no strength of {name!r}.", do="Say 1, or 0.85.")
+        one = read_lora(path, networks, Path(name).stem, allow)
+        values, rest = _parted(one.adapter)
+        # Norms are replaced and not moved, so they have no strength.
+        made = networks.following([(values, 1.0), (rest, strength)])
+        self.merged = (*self.merged, f"{one.adapter.name} x {strength:g} {one.mark}")
+        return made, one.report
 
     def add_lora(self, networks: Any, path: Path, name: str, allow: Sequence[str]) -> LoadReport:
         """Raises NotFound, Unreadable, InvalidValue."""
@@ -155,6 +198,11 @@ class Adapters:
         for name in (str(name) for one in each for name, _ in one):
             if name not in self.loras and not Path(name).exists():
                 raise unknown("LoRA", name, self.loras, see="Add it first, or name its file.")
+            if name not in self.loras and is_control(Path(name), networks):
+                raise InvalidValue(
+                    f"{name!r} makes a model follow pictures, all that it paints.",
+                    do="Add it first: TextToImage.add, with its strength.",
+                )
             if name not in self.loras:
                 self.add_lora(networks, Path(name), name, ())
         return each
@@ -173,11 +221,20 @@ class Adapters:
         known = [(self.loras[str(name)], weight) for name, weight in loras]
         said = " ".join(texts).lower()
         return {
-            "loras": tuple(f"{one.adapter.name} x {weight:g} {one.mark}" for one, weight in known),
+            "loras": self.merged
+            + tuple(f"{one.adapter.name} x {weight:g} {one.mark}" for one, weight in known),
             "words": tuple(
                 f"{word} {mark}" for word, mark in self.words.items() if word.lower() in said
             ),
         }
+
+
+def _parted(adapter: Adapter) -> tuple[Adapter, Adapter]:
+    """New values, and what is added to old ones."""
+    found: tuple[dict[Any, Any], dict[Any, Any]] = ({}, {})
+    for place, change in adapter.changes.items():
+        found[not isinstance(change, Value)][place] = change
+    return replace(adapter, changes=found[0]), replace(adapter, changes=found[1])
 
 
 def mark_of_file(path: Path) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from diptych.adapters.adapter import Adapter
 from diptych.checkpoints.account import LoadReport
+from diptych.checkpoints.adapters.faces import face_lora
 from diptych.checkpoints.load import found_in, load
 from diptych.foundation.errors import InvalidValue, Unreadable, unknown
 from diptych.models.clip_vision import CLIPVision
@@ -27,21 +28,25 @@ KINDS = (*FOLLOWED, "ip_adapter")
 
 @dataclass(frozen=True, eq=False)
 class Attachment:
-    """A network that was added, the account of its file, and for an IP-Adapter its encoder."""
+    """A network that was added, the account of its file, for an IP-Adapter its encoder, and for one
+    that reads faces the LoRA that its file may hold as well."""
 
     network: nn.Module
     report: LoadReport
     encoder: CLIPVision | None = None
+    lora: Adapter | None = None
 
 
 def read_attachment(
-    path: Path, device: torch.device, dtype: torch.dtype, *, encoder: Path | None, variant: str,
-    allow: Sequence[str],
+    path: Path, painter: nn.Module, *, encoder: Path | None, variant: str, allow: Sequence[str],
 ) -> Attachment:  # fmt: skip
-    """A ControlNet, T2I- or IP-Adapter from a file or folder; an IP-Adapter's image `encoder` from
-    a folder or file of its own. Raises NotFound, Unreadable, InvalidValue."""
+    """For the network `painter`, on its device and of its dtype: a ControlNet, T2I- or IP-Adapter
+    from a file or folder; an IP-Adapter's image `encoder` from a folder or file of its own. Raises
+    NotFound, Unreadable, InvalidValue."""
     found = {one.part.component: one for one in found_in(path, variant=variant, allow=allow)}
     component = next((kind for kind in KINDS if kind in found), "")
+    like = next(painter.parameters())
+    device, dtype = like.device, like.dtype
     if not component or len(found) > 1:
         raise Unreadable(
             f"{str(path)!r} holds {', '.join(found)}: nothing that is added to a model.",
@@ -59,7 +64,22 @@ def read_attachment(
         raise InvalidValue(
             f"A {component} has no image encoder.", do="Name one for an IP-Adapter only."
         )
-    return Attachment(network, found[component].report, sees)
+    report, lora = found[component].report, None
+    if component == "ip_adapter":
+        lora = face_lora(found[component].part.header, painter, path)
+    if lora is not None:
+        said = f"{len(lora.changes)} layers, rank {lora.ranks[-1]}, wherever it is read"
+        report = replace(report, ignored=(), assumed={**report.assumed, "LoRA": said})
+        lora = lora.to(device)
+    return Attachment(network, report, sees, lora)
+
+
+def loras_of(
+    attached: Mapping[str, Attachment], prompts: Sequence[ImagePrompt]
+) -> list[tuple[Adapter, float]]:
+    """Those that come with IP-Adapters that are read, as strong as they were trained."""
+    names = dict.fromkeys(one.network for one in prompts if isinstance(one.network, str))
+    return [(lora, 1.0) for name in names if (lora := attached[name].lora) is not None]
 
 
 def with_networks(

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
+from diptych.adapters.adapter import Adapter
+from diptych.adapters.merging import merge
 from diptych.adapters.rows import RowPlan, applied
 from diptych.checkpoints.presets import Preset
 from diptych.diffusion.guidance import Guidance, classifier_free
@@ -101,7 +103,14 @@ class FlowTransformerNetworks(Networks):
             )
         if self.guided == CFG:
             return classifier_free(sampling.guidance)
-        return Guidance(told=sampling.guidance if self.guided == TOLD else None)
+        told = Guidance(told=sampling.guidance if self.guided == TOLD else None)
+        if sampling.true_guidance == 1:
+            return told
+        return told + classifier_free(sampling.true_guidance)
+
+    @property
+    def true_guided(self) -> bool:
+        return self.guided != CFG
 
     def first(self, noise: Tensor, sampling: Sampling, node: Node) -> Tensor:
         return noise * node.sigma
@@ -110,9 +119,11 @@ class FlowTransformerNetworks(Networks):
         request.extras.only("reading", "loras", "approximation")
         reuse = of_kind(request.extras.approximation, FirstBlock)
         reading = request.extras.reading
-        if self.guided != CFG and request.negative_prompt:
+        twice = self.guided == CFG or request.sampling.true_guidance != 1
+        if request.negative_prompt and not twice:
             raise InvalidValue(
-                "This model is asked once a step and reads no negative prompt.", do="Leave it out."
+                "This model is asked once a step and reads no negative prompt.",
+                do="Leave it out, or ask twice with a true guidance above 1, as 4.",
             )
         if self.guided != CFG and reading.clip_skip:
             raise InvalidValue("This model reads no layers of CLIP.", do="Leave clip_skip out.")
@@ -120,7 +131,9 @@ class FlowTransformerNetworks(Networks):
         beside = self._beside(request.begin)
         told: list[Told] = []
         plans = plans_for(self.components(), request.extras.loras, len(request.prompts))
-        negative = request.negative_prompt or None
+        # With two passes and no negative prompt, the empty text is kept away from.
+        true = self.guided != CFG and twice
+        negative = request.negative_prompt or ("" if true else None)
         for prompt, plan in zip(request.prompts, plans, strict=True):
             with applied([plan]):
                 words, against = condition(self.encoders, self.recipe, prompt, negative, reading)
@@ -146,6 +159,17 @@ class FlowTransformerNetworks(Networks):
                 one = one.knowing(word, rows[one.component])
             encoders[name] = one
         return replace(self, encoders=encoders)
+
+    def following(self, changes: Sequence[tuple[Adapter, float]]) -> FlowTransformerNetworks:
+        """With a control LoRA in the weights, and from now on shown a picture beside the latent.
+        Raises InvalidValue where it is shown one already, and for what does not fit."""
+        if self.shown or self.guided == CFG:
+            raise InvalidValue(
+                "This model follows no picture by a LoRA, or follows one already.",
+                do="FLUX.1 [dev] does.",
+            )
+        merge(self.components(), changes)
+        return replace(self, shown="beside")
 
     def _beside(self, begin: Begin | None) -> Tensor | None:
         """Channels that the network is given beside the noisy latent, [1, C, h, w]."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,35 @@ class Label(NamedTuple):
     """The number of a class."""
 
     number: int
+
+
+def class_number(prompt: str, labels: Mapping[str, int], classes: int) -> Label:
+    """Raises NotFound, which names the nearest class, or InvalidValue."""
+    prompt = prompt.strip()
+    if prompt in labels:
+        return Label(labels[prompt])
+    if prompt.isdecimal():
+        if int(prompt) < classes:
+            return Label(int(prompt))
+        raise InvalidValue(
+            f"There is no class {prompt}.", do=f"Choose 0 to {classes - 1}, or a name."
+        )
+    if labels:
+        raise unknown("class", prompt, labels, see="A number will do as well.")
+    raise InvalidValue(
+        f"{prompt!r} is no number, and no file says the names of classes.",
+        do=f"Choose 0 to {classes - 1}.",
+    )
+
+
+def labels_of(index: Mapping[str, Any]) -> dict[str, int]:
+    """The numbers of classes by their names, as a model_index.json says them: each class has
+    several names with commas between."""
+    said = index.get("id2label") or {}
+    labels = {
+        name.strip(): int(number) for number, names in said.items() for name in names.split(",")
+    }
+    return dict(sorted(labels.items()))
 
 
 @dataclass(frozen=True)
@@ -49,6 +78,10 @@ class LabelledNetworks(Networks):
     def shown(self) -> str:
         return ""
 
+    @property
+    def reads(self) -> str:
+        return "classes"
+
     def modules(self) -> list[nn.Module]:
         return [self.transformer, self.vae]
 
@@ -66,25 +99,8 @@ class LabelledNetworks(Networks):
         request.extras.only()
         if request.negative_prompt:
             raise InvalidValue("This model knows classes, no words.", do="Leave the negative out.")
-        return [Label(self._number(prompt.strip())) for prompt in request.prompts]
-
-    def _number(self, prompt: str) -> int:
-        """Raises NotFound, which names the nearest class, or InvalidValue."""
         classes = self.transformer.config.classes
-        if prompt in self.labels:
-            return self.labels[prompt]
-        if prompt.isdecimal():
-            if int(prompt) < classes:
-                return int(prompt)
-            raise InvalidValue(
-                f"There is no class {prompt}.", do=f"Choose 0 to {classes - 1}, or a name."
-            )
-        if self.labels:
-            raise unknown("class", prompt, self.labels, see="A number will do as well.")
-        raise InvalidValue(
-            f"{prompt!r} is no number, and no file says the names of classes.",
-            do=f"Choose 0 to {classes - 1}.",
-        )
+        return [class_number(prompt, self.labels, classes) for prompt in request.prompts]
 
     def table(self, sampling: Sampling, shape: tuple[int, ...]) -> Table:
         own = sampling.spacing == self.preset.spacing

@@ -7,7 +7,8 @@ from dataclasses import replace
 from PIL import Image
 
 from diptych.imaging.recipe import PictureRecipe
-from diptych.pipelines.painter_front import TextToImage, begin_of, marks_of
+from diptych.pipelines.beginning import begin_of, marks_of
+from diptych.pipelines.painter_front import TextToImage
 from diptych.pipelines.painting import Request
 
 

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
 from diptych.checkpoints.account import LoadReport
+from diptych.checkpoints.presets import PRESETS
 from diptych.compression.int8 import to_int8
 from diptych.foundation.errors import InvalidValue
 from diptych.foundation.memory import keep_freed_memory, uncollected
@@ -21,19 +21,20 @@ from diptych.foundation.version import __version__
 from diptych.imaging.recipe import PictureRecipe
 from diptych.nn.packing import pack
 from diptych.nn.reuse import Approximation
-from diptych.pipelines.adapting import Adapters, Loras, what_is
+from diptych.pipelines.adapting import Adapters, Loras, is_control, what_is
 from diptych.pipelines.attachments import (
     Attachment,
-    mark_of,
+    loras_of,
     read_attachment,
     told_of,
     with_networks,
 )
+from diptych.pipelines.beginning import begin_of, marks_of
 from diptych.pipelines.conditioning import Reading
 from diptych.pipelines.device import device_of, dtype_of
 from diptych.pipelines.folders import read_text_to_image
 from diptych.pipelines.looking import Consistent, HiDiffusion
-from diptych.pipelines.painting import Begin, Extras, Painting, Request
+from diptych.pipelines.painting import Extras, Painting, Request
 from diptych.pipelines.passes import Enlarge, Second, enlarged, refined
 from diptych.pipelines.previews import fitted
 from diptych.pipelines.published import is_published, read_published
@@ -120,11 +121,13 @@ class TextToImage:
         encoder: str | Path | None = None,
         variant: str = "",
         allow: Sequence[str] = (),
+        strength: float = 1.0,
     ) -> LoadReport:
         """Make a file or folder known by a name, the file's own where none is given: a ControlNet,
         T2I- or IP-Adapter, this with the folder or file of its image `encoder`; a LoRA or one of
         its relatives; or a word learnt from pictures, of which the name is the word. `allow` takes
-        names of tensors that may be of no use.
+        names of tensors that may be of no use. A LoRA for depth or edges (FLUX) goes into the
+        weights with its `strength`: from then on the model follows the picture `init`, always.
 
         Raises NotFound, Unreadable, InvalidValue."""
         place = folder_of(str(path), offline=self.offline)
@@ -139,14 +142,27 @@ class TextToImage:
         name = name or Path(path).stem
         if name in {*self.attached, *self.adapters.loras}:
             raise InvalidValue(f"There is {name!r} already.", do="Give it another name.")
+        if is_control(place, self.networks):
+            self.networks, report = self.adapters.merge_control(
+                self.networks, place, name, strength, allow
+            )
+            guidance = PRESETS["flux-control"].embedded or self.sampling.guidance
+            self.sampling = replace(self.sampling, guidance=guidance)
+            return report
+        if strength != 1:
+            raise InvalidValue("Only a LoRA to be merged has it here.", do="Say it in the call.")
         if what == "lora":
             return self.adapters.add_lora(self.networks, place, name, allow)
         self.attached[name] = read_attachment(
-            place, self.networks.device, self.networks.dtype,
+            place, self.networks.modules()[0],
             encoder=None if encoder is None else folder_of(str(encoder), offline=self.offline),
             variant=variant, allow=allow,
         )  # fmt: skip
         return self.attached[name].report
+
+    def follows_by(self, path: str | Path) -> bool:
+        """Whether a file is a LoRA that makes this model follow pictures."""
+        return Path(path).exists() and is_control(Path(path), self.networks)
 
     def pack(self) -> None:
         """Keep convolution weights once more in the order that a CPU's kernels want: faster, and
@@ -194,12 +210,13 @@ class TextToImage:
         noise: str | None = None,
         strength: float | None = None,
         image_guidance: float | None = None,
+        true_guidance: float | None = None,
     ) -> Sampling:
         """The model's recommended sampling with these changes. Raises InvalidValue, NotFound."""
         said = {
             "steps": steps, "guidance": guidance, "shift": shift, "solver": solver,
             "spacing": spacing, "noise": noise, "strength": strength,
-            "image_guidance": image_guidance,
+            "image_guidance": image_guidance, "true_guidance": true_guidance,
         }  # fmt: skip
         return replace(self.sampling, **{k: v for k, v in said.items() if v is not None})
 
@@ -219,6 +236,7 @@ class TextToImage:
         mask: Image.Image | None = None,
         strength: float | None = None,
         image_guidance: float | None = None,
+        true_guidance: float | None = None,
         controls: Sequence[Control] = (),
         image_prompts: Sequence[ImagePrompt] = (),
         loras: Loras | Sequence[Loras] = (),
@@ -238,23 +256,25 @@ class TextToImage:
     ) -> Image.Image | list[Image.Image]:
         """A prompt gives a picture, a list of prompts a list.
 
-        One seed for many prompts means seed, seed + 1, ... Each picture's `.info["recipe"]` is
-        its `PictureRecipe`. An empty `negative_prompt` is an absent one, for which Stable Diffusion
-        XL is given zeros and not the empty text. From a picture `init` the last `strength` (0.6)
-        of the steps are made; with a `mask` of its size, white where it is painted anew, all of
-        them, and the rest stays to the pixel. A model that edits by instruction is shown `init`
-        instead, and `image_guidance` says how much it counts. `controls` are pictures that are
-        followed, `image_prompts` pictures that are read like words. `loras` are adapters with their
-        strengths, [("name or file", 0.8), ...], for all pictures, or a list of such lists. An
-        `approximation` uses again what was computed in the step before, which is faster and paints
-        other pictures; all by which a picture is not the exact one is in its recipe. A
+        One seed for many prompts means seed, seed + 1, ... Each picture's `.info["recipe"]` is its
+        `PictureRecipe`. The prompt is a class where the model knows classes, and empty where it
+        reads nothing. An empty `negative_prompt` is an absent one, for which Stable Diffusion XL is
+        given zeros and not the empty text. From a picture `init` the last `strength` (0.6) of the
+        steps are made; with a `mask` of its size, white where it is painted anew, all of them, and
+        the rest stays to the pixel. A model that edits by instruction is shown `init` instead, and
+        `image_guidance` says how much it counts. A model that is told its guidance, as FLUX, reads
+        a negative prompt with a `true_guidance` above 1, in twice the time. `controls` are pictures
+        that are followed, `image_prompts` pictures that are read like words. `loras` are adapters
+        with their strengths, [("name or file", 0.8), ...], for all pictures, or a list of such
+        lists. An `approximation` uses again what was computed in the step before, which is faster
+        and paints other pictures; all by which a picture is not the exact one is in its recipe. A
         `refiner` of the same latents takes over when a share of `switch` of the way has gone, and
         goes without adapters; `enlarge` paints a second time at a larger size. `hidiffusion` paints
         larger than a model of Stable Diffusion was trained on, in one pass; `consistent` lets the
-        pictures of all prompts show what the first shows, from one seed. `tiling` asks the
-        network, `tiled_decode` the decoder, window by window. `preview` is called after every step
-        with its number and small pictures of what is held to come; an error that it raises ends
-        the call. Raises InvalidValue for what the model cannot read or paint.
+        pictures of all prompts show what the first shows, from one seed. `tiling` asks the network,
+        `tiled_decode` the decoder, window by window. `preview` is called after every step with its
+        number and small pictures of what is held to come; an error that it raises ends the call.
+        Raises InvalidValue for what the model cannot read or paint.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
@@ -266,7 +286,7 @@ class TextToImage:
         sampling = self.chosen(
             steps=steps, guidance=guidance, shift=shift, solver=solver, spacing=spacing,
             noise=noise, strength=self.strength_of(init, mask, strength),
-            image_guidance=image_guidance,
+            image_guidance=image_guidance, true_guidance=true_guidance,
         )  # fmt: skip
         begin = None if init is None else begin_of(init, mask)
         size = self.sized(init, width, height)
@@ -279,6 +299,9 @@ class TextToImage:
             self._need_floats()
         each = self.adapters.of_each(self.networks, loras, len(prompts))
         adapted = self.adapters.weighted(each)
+        if own := loras_of(self.attached, image_prompts):
+            self._need_floats()
+            adapted = tuple((*one, *own) for one in adapted or [()] * len(prompts))
         request = Request(
             prompts=prompts, seeds=seeds, sampling=sampling, negative_prompt=negative_prompt,
             size=size, begin=begin,
@@ -337,9 +360,13 @@ class TextToImage:
         )
 
     def check(self, prompts: list[str], seeds: list[int]) -> None:
-        """Raises InvalidValue for an empty prompt, or seeds that are too few or out of range."""
-        if not prompts or any(not text.strip() for text in prompts):
-            raise InvalidValue("The prompt is empty.", do='Say what to paint: "a red circle".')
+        """Raises InvalidValue for an empty prompt, unless the model reads none, or seeds that are
+        too few or out of range."""
+        needed = self.networks.reads != "nothing"
+        if not prompts or (needed and any(not text.strip() for text in prompts)):
+            say = "Say the name or number of a class." if self.networks.reads == "classes" else ""
+            say = say or 'Say what to paint: "a red circle".'
+            raise InvalidValue("There is no prompt: it is empty.", do=say)
         if len(seeds) != len(prompts):
             raise InvalidValue(f"There are {len(prompts)} prompts and {len(seeds)} seeds.")
         if any(not 0 <= number < 2**63 for number in seeds):
@@ -408,26 +435,11 @@ class TextToImage:
             spacing=sampling.spacing,
             noise=sampling.noise,
             strength=sampling.strength,
+            true_guidance=sampling.true_guidance if self.networks.true_guided else None,
+            loras=self.adapters.merged,
             width=size[0],
             height=size[1],
             model=self.name,
             model_hash=self.model_hash,
             version=__version__,
         )
-
-
-def begin_of(init: Image.Image, mask: Image.Image | None) -> Begin:
-    """Where painting begins. Raises InvalidValue for a mask of another size."""
-    if mask is not None and mask.size != init.size:
-        raise InvalidValue(
-            f"The mask is {mask.width} x {mask.height}, the picture {init.width} x {init.height}.",
-            do="Make them of one size.",
-        )
-    where = None if mask is None else np.asarray(mask.convert("L")) >= 128
-    return Begin(picture=np.asarray(init.convert("RGB")), mask=where)
-
-
-def marks_of(begin: Begin) -> dict[str, Any]:
-    """By which a recipe knows the pictures again."""
-    parts = {"init": begin.picture, "mask": begin.mask}
-    return {name: mark_of(part) for name, part in parts.items() if part is not None}

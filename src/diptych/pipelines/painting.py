@@ -144,6 +144,17 @@ class Networks(ABC):
         for network in self.modules():
             network.to(device, dtype)
 
+    @property
+    def reads(self) -> str:
+        """What a prompt is to the model: `words`, `classes`, of which one is named, or `nothing`,
+        and then it is empty."""
+        return "words"
+
+    @property
+    def true_guided(self) -> bool:
+        """Whether a second pass is asked for by `Sampling.true_guidance`."""
+        return False
+
 
 class Painting(Protocol):
     """Networks in evaluation mode, on one device, of one dtype."""
@@ -168,6 +179,17 @@ class Painting(Protocol):
     def shown(self) -> str:
         """How the network is shown a picture to begin from: not at all, ``, and it is noised;
         `inside`, with the part to be painted cut out; `beside`, whole, for an instruction."""
+        ...
+
+    @property
+    def reads(self) -> str:
+        """What a prompt is to the model: `words`, `classes`, of which one is named, or `nothing`,
+        and then it is empty."""
+        ...
+
+    @property
+    def true_guided(self) -> bool:
+        """Whether a second pass is asked for by `Sampling.true_guidance`."""
         ...
 
     def modules(self) -> Sequence[nn.Module]:

@@ -15,6 +15,7 @@ from diptych.foundation.progress import Report, silent
 from diptych.pipelines.attachments import KINDS
 from diptych.pipelines.flow_transformer_files import FLOW_FAMILIES, read_flow_transformer
 from diptych.pipelines.painting import Painting
+from diptych.pipelines.pixel_files import PIXEL_FAMILIES, beside, read_pixels
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.stable_diffusion_files import FAMILIES, need, read_stable_diffusion
 from diptych.pipelines.transformer_files import TRANSFORMERS, read_transformer
@@ -30,6 +31,7 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys(FAMILIES, read_stable_diffusion),
     **dict.fromkeys(FLOW_FAMILIES, read_flow_transformer),
     **dict.fromkeys(TRANSFORMERS, read_transformer),
+    **dict.fromkeys(PIXEL_FAMILIES, read_pixels),
 }
 
 
@@ -50,7 +52,8 @@ def read_published(
 
     Raises NotFound or Unreadable; every file is accounted for before any tensor is read.
     """
-    found = {one.part.component: one for one in found_in(path, variant=variant, allow=allow)}
+    every = found_in(path, variant=variant, allow=allow, content=beside(path))
+    found = {one.part.component: one for one in every}
     painter = next((name for name in _PAINTERS if name in found), "")
     if not painter:
         need(path, found, _PAINTERS[0])

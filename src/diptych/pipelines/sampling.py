@@ -25,9 +25,11 @@ class Sampling:
     `spacing` one of `diffusion.spacings.SPACINGS`; `shift` a flow's, None for other paths;
     `noise` one of `diffusion.noise.SOURCES`; `strength` the share of the steps that are made,
     from a picture that is given; `image_guidance` how much a picture to be edited counts, where
-    the network is shown one; `part`: the share of the way that is made, from where to where, as a
-    base and its refiner part it. Raises InvalidValue for values that mean nothing, NotFound for
-    an unknown name; what does not go with a path is refused by `table`.
+    the network is shown one; `true_guidance` how hard a network that is told its guidance is kept
+    away from a negative prompt as well, in a second pass, 1 for not; `part`: the share of the way
+    that is made, from where to where, as a base and its refiner part it. Raises InvalidValue for
+    values that mean nothing, NotFound for an unknown name; what does not go with a path is refused
+    by `table`.
     """
 
     steps: int = 20
@@ -38,6 +40,7 @@ class Sampling:
     noise: str = "torch"
     strength: float = 1.0
     image_guidance: float = 1.5
+    true_guidance: float = 1.0
     part: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -47,7 +50,7 @@ class Sampling:
             raise InvalidValue(
                 f"{self.steps} steps are not offered.", do=f"Choose 1 to {MOST_STEPS}."
             )
-        for guidance in (self.guidance, self.image_guidance):
+        for guidance in (self.guidance, self.image_guidance, self.true_guidance):
             if not 0 <= guidance <= 30:
                 raise InvalidValue(
                     f"A guidance of {guidance} is not offered.", do="Choose 0 to 30."

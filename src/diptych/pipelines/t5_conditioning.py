@@ -23,7 +23,8 @@ def sd3_words(width: int) -> TextRecipe:
 
 
 def flux_words(width: int) -> TextRecipe:
-    """T5's, and CLIP's one vector. Nothing is read of a negative prompt."""
+    """T5's, and CLIP's one vector. A negative prompt is read
+    where one is given, for a true guidance, and else nothing."""
     return TextRecipe(sequence=_T5, pooled=("clip_l",), zeros=True)
 
 

@@ -65,6 +65,11 @@ def prepare(networks: Painting, request: Request) -> PaintState:
     """Words and first noise. Raises InvalidValue for a prompt, a size or a picture to begin from
     that the model cannot take."""
     sampling, begin = request.sampling, request.begin
+    if sampling.true_guidance != 1 and not networks.true_guided:
+        raise InvalidValue(
+            "A true guidance is for models that are told their guidance, as FLUX is.",
+            do="Leave it out: guidance is this model's own.",
+        )
     shape = networks.latent_shape(*request.size)
     table, told = networks.table(sampling, shape), tuple(networks.tell(request))
     noise = first_noise(request.seeds, shape, sampling.noise).to(networks.device)

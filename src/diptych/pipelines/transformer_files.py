@@ -20,7 +20,7 @@ from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.dit import DiT
 from diptych.models.gemma_encoder import GemmaEncoder
 from diptych.models.t5_encoder import T5Encoder
-from diptych.pipelines.labelled import LabelledNetworks
+from diptych.pipelines.labelled import LabelledNetworks, labels_of
 from diptych.pipelines.painting import Painting
 from diptych.pipelines.sampling import Sampling
 from diptych.pipelines.stable_diffusion_files import need
@@ -62,12 +62,8 @@ def _labelled(
     path: Path, name: str, networks: Mapping[str, Any], preset: Preset
 ) -> LabelledNetworks:
     vae, transformer = cast(AutoencoderSD, networks["vae"]), cast(DiT, networks["transformer"])
-    said = _said(path, "model_index.json").get("id2label") or {}
-    # Each class has several names with commas between.
-    labels = {
-        name.strip(): int(number) for number, names in said.items() for name in names.split(",")
-    }
-    return LabelledNetworks(transformer, vae, dict(sorted(labels.items())), preset)
+    labels = labels_of(_said(path, "model_index.json"))
+    return LabelledNetworks(transformer, vae, labels, preset)
 
 
 TRANSFORMERS: dict[str, Family] = {

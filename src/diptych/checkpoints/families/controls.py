@@ -156,8 +156,10 @@ def _ip_of_header(header: Header) -> Known:
     keys = [header[f"ip_adapter.{number}.to_k_ip.weight"].shape for number in numbers]
     widths, context = tuple(shape[0] for shape in keys), keys[0][1]
     kind = _IP[next(mark for mark in _IP if f"image_proj.{mark}" in header)]
-    if any("_lora." in name for name in header):
-        raise Unreadable("An IP-Adapter with LoRA layers (FaceID) is not built here yet.")
+    if any("perceiver_resampler." in name for name in header):
+        raise Unreadable(
+            "An IP-Adapter that reads a face and its picture (FaceID Plus) is not built here yet."
+        )
     shapes = {name.removeprefix("image_proj."): one.shape for name, one in header.items()}
     config = IPAdapterConfig(kind=kind, context_width=context, widths=widths)
     if kind == "plus":
@@ -275,7 +277,14 @@ LAYOUTS: tuple[Layout, ...] = (
         no_rules,
     ),
     Layout(
-        "IP-Adapter", "ip_adapter", ("ip_adapter.1.to_k_ip.weight",), ("",), _ip_of_header, no_rules
+        "IP-Adapter",
+        "ip_adapter",
+        ("ip_adapter.1.to_k_ip.weight",),
+        ("",),
+        _ip_of_header,
+        no_rules,
+        # A LoRA, which checkpoints.adapters.faces reads.
+        (r"ip_adapter\.\d+\.to_(q|k|v|out)_lora\.(down|up)\.weight",),
     ),
     Layout(
         "with vision_model",

@@ -80,6 +80,28 @@ SCHEDULES: dict[str, Preset] = {
             }
         ),
     ),
+    "adm": Preset(
+        path=_LINEAR,
+        prediction="eps",
+        spacing="leading",
+        solver="ddim",
+        steps=25,
+        offered=range(2, 1001),
+        limit=ONE_STEP,
+        guidance=1.0,
+        note="Of 6 output channels the first 3 are the noise, the others a learned variance, which "
+        "DDIM does without. At 64 pixels the schedule is the cosine, and a folder says so. "
+        "Predicted pictures are clamped to -1..1.",
+        sources=cited(
+            {
+                "path prediction spacing solver steps": "openai/guided-diffusion, README and "
+                "guided_diffusion/respace.py, space_timesteps: linear, ddim25 (unverified)",
+                "guidance": "Dhariwal and Nichol, 2021: classes are given, guidance is a "
+                "classifier's",
+                "offered": LEADING,
+            }
+        ),
+    ),
     "ddpm": Preset(
         path=_LINEAR,
         prediction="eps",

@@ -79,7 +79,7 @@ def test_the_answer_is_the_same_and_as_sure(name: str, tmp_path: Path):
     with torch.no_grad():
         first = prompt.rest if prompt.sees_all else prompt.prefix()
         found = float(log_odds(networks, prompt, spoken, first))
-    assert found == pytest.approx(sum(p - log1p(-exp(p)) for p in said.logprobs), abs=2e-3)
+    assert found == pytest.approx(sum(p - log1p(-exp(p)) for p in said.logprobs), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

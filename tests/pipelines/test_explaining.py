@@ -114,7 +114,7 @@ def test_all_rows_lie_where_they_were_seen(name: str, size: tuple[int, int], tmp
 
 
 @pytest.mark.parametrize("name", ["llava", "llava_next", "llava_onevision", "smolvlm", "internvl"])
-@pytest.mark.parametrize("size", [(64, 48), (37, 90), (200, 40)])
+@pytest.mark.parametrize("size", [(64, 48), (37, 90), (24, 32), (20, 20)])
 def test_rows_are_where_the_network_puts_them(name: str, size: tuple[int, int], tmp_path: Path):
     """Each cell of a tile holds its own place in the picture; the network lays the cells as rows,
     with margins cut off and lines ended, and a row's place is its cell's."""

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from diptych.cli.main import entry
+from diptych.decoding.choices import Decoding
 from diptych.evaluation.calibrating import LEAST, Judged, fitted, judged_scenes
 from diptych.foundation.config import to_json
 from diptych.foundation.errors import InvalidValue, NotFound, Unreadable
@@ -97,12 +98,20 @@ def _labelled(folder: Path, reader: ImageToText, wrong: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["scenes", "llava"])
-def test_any_reader_is_calibrated_from_labels(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    model = tmp_path / kind
-    _ = tiny_reader(model) if kind == "scenes" else vlm_folder(kind, model)
+def test_a_published_model_takes_a_calibration(tmp_path: Path):
+    model, picture = vlm_folder("llava", tmp_path / "llava"), Image.new("RGB", (40, 30))
+    how = Decoding(most=3)
+    assert ImageToText.load(str(model)).answer(picture, "what?", how).confidence is None
+    found = fitted(_boastful(300), "temperature", model=mark_of(model))
+    found.write(model / "calibration.json")
+    reader = ImageToText.load(str(model))
+    answer = reader.answer(picture, "what?", how)
+    assert answer.confidence == found.confidence(answer.score)
+    assert reader.answer(picture, "what?", how, abstain=0.999) is None
+
+
+def test_a_reader_is_calibrated_from_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    model = tiny_reader(tmp_path / "model")
     before = ImageToText.load(str(model), calibration=False)
     data = _labelled(tmp_path / "data", before, 3)
     picture, question = data / "0.png", "how many stars?"

@@ -19,7 +19,9 @@ from diptych.foundation.errors import InvalidValue
 from diptych.foundation.randomness import stream
 from diptych.imaging.overlay import overlaid
 from diptych.imaging.pictures import read_picture
+from diptych.imaging.placing import Region
 from diptych.models.inputs import plan_of
+from diptych.models.vlm import VLM
 from diptych.pipelines.explaining import laid, log_odds, patches_of
 from diptych.pipelines.image_to_text import ImageToTextNetworks
 from diptych.pipelines.reader_front import ImageToText
@@ -61,7 +63,7 @@ def test_the_map_is_on_the_thing_that_is_asked_for():
 @pytest.mark.parametrize("name", ["scenes", *FAMILIES])
 def test_the_answer_is_the_same_and_as_sure(name: str, tmp_path: Path):
     """One pass over the whole text finds the probabilities that were found word by word."""
-    folder = tiny_reader(tmp_path) if name == "scenes" else vlm_folder(name, tmp_path / name)
+    folder = "scenes-i2t" if name == "scenes" else vlm_folder(name, tmp_path / name)
     reader = ImageToText.load(str(folder), dtype="float32")
     noise = torch.randint(0, 256, (34, 46, 3), generator=torch.manual_seed(4)).to(torch.uint8)
     picture, question = Image.fromarray(noise.numpy()), "how many stars?"
@@ -79,7 +81,9 @@ def test_the_answer_is_the_same_and_as_sure(name: str, tmp_path: Path):
     with torch.no_grad():
         first = prompt.rest if prompt.sees_all else prompt.prefix()
         found = float(log_odds(networks, prompt, spoken, first))
-    assert found == pytest.approx(sum(p - log1p(-exp(p)) for p in said.logprobs), abs=2e-3)
+    assert found == pytest.approx(
+        sum(p - log1p(-exp(p)) for p in said.logprobs), rel=1e-3, abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -107,6 +111,34 @@ def test_all_rows_lie_where_they_were_seen(name: str, size: tuple[int, int], tmp
     left, top, right, bottom = one.region
     assert columns.mean() >= min(right, size[0]) - 1.5 * (right - left) / one.columns
     assert rows.mean() >= min(bottom, size[1]) - 1.5 * (bottom - top) / one.rows
+
+
+@pytest.mark.parametrize("name", ["llava", "llava_next", "llava_onevision", "smolvlm", "internvl"])
+@pytest.mark.parametrize("size", [(64, 48), (37, 90), (24, 32), (20, 20)])
+def test_rows_are_where_the_network_puts_them(name: str, size: tuple[int, int], tmp_path: Path):
+    """Each cell of a tile holds its own place in the picture; the network lays the cells as rows,
+    with margins cut off and lines ended, and a row's place is its cell's."""
+    networks = ImageToText.load(str(vlm_folder(name, tmp_path / name))).networks
+    assert isinstance(networks, VLMNetworks) and isinstance(networks.network, VLM)
+    plan, (down, across) = networks.plan(Image.new("RGB", size)), networks.network.config.rows
+    seen = torch.zeros(len(plan.tiles), down * across, networks.network.config.language.width)
+    for number, tile in enumerate(plan.tiles):
+        seen[number, :, :2] = _middles(plan.to_source.region(tile.box), down, across)
+    rows = networks.network.rows_of(seen, plan)[:, :2].detach()
+    for one in patches_of(plan):
+        wanted = _middles(one.region, one.rows, one.columns)
+        left, top, right, bottom = one.region
+        cell = torch.tensor([(right - left) / one.columns, (bottom - top) / one.rows])
+        found = rows[one.first : one.first + one.rows * one.columns]
+        assert ((found - wanted).abs() <= 0.3 * cell).all()
+
+
+def _middles(region: Region, rows: int, columns: int) -> torch.Tensor:
+    """x and y of the middles of a region's cells, [rows * columns, 2]."""
+    left, top, right, bottom = region
+    x = left + (torch.arange(columns) + 0.5) * (right - left) / columns
+    y = top + (torch.arange(rows) + 0.5) * (bottom - top) / rows
+    return torch.stack([x.repeat(rows), y.repeat_interleave(columns)], 1)
 
 
 def test_ask_writes_the_map_over_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -26,6 +26,7 @@ _RECIPES = {
     "workflow": "comfyui",
     "prompt": "comfyui",
 }
+_EXIF, _USER_COMMENT, _UNICODE = 0x8769, 0x9286, b"UNICODE\0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +90,24 @@ def _texts(content: bytes) -> tuple[str, dict[str, str]]:
                 for key, value in picture.info.items()
                 if isinstance(value, str)
             }
+            if said := _comment(picture):
+                texts.setdefault("parameters", said)
             return media, texts
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return "", {}
+
+
+def _comment(picture: Image.Image) -> str:
+    """The user's comment of EXIF, where AUTOMATIC1111 writes what no text of a PNG can hold."""
+    said = picture.getexif().get_ifd(_EXIF).get(_USER_COMMENT, b"")
+    if not isinstance(said, bytes) or not said.startswith(_UNICODE):
+        return ""
+    # The byte order is the file's own or not, as programs differ; a setting tells which it is.
+    for order in ("utf-16-be", "utf-16-le"):
+        text = said[len(_UNICODE) :].decode(order, "ignore")
+        if "Steps: " in text:
+            return text
+    return ""
 
 
 def _watermark(picture: Image.Image, texts: dict[str, str]) -> dict[str, Any]:

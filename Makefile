@@ -9,7 +9,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.*
 # Address of a package index to take torch from; empty: where pip looks anyway.
 TORCH_INDEX ?=
-ROLES := train,data,eval,serve,provenance,grammar,export,dev,refs
+ROLES := train,data,eval,serve,provenance,trace,grammar,export,dev,refs
 
 VENV := .venv
 BIN := $(VENV)/bin

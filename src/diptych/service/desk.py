@@ -69,7 +69,10 @@ class Desk:
             self.hub.publish(found.moved)
         row = found.row
         told = ("id", "fence", "spec", "solo", "checkpoint", "attempt")
-        return {"row": None if row is None else {name: row[name] for name in told}}
+        if row is None:
+            return {"row": None}
+        parent = self.hub.parent(row["id"])
+        return {"row": {**{name: row[name] for name in told}, "parent": parent}}
 
     async def _renew(self, said: Mapping[str, Any]) -> dict[str, str]:
         told = [Progress(*one) for one in said["told"]]

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from diptych.foundation.errors import DiptychError, InvalidValue
 from diptych.foundation.files import write_whole
 from diptych.imaging.credentials import Certificate, signed
-from diptych.service import artifacts, keyring
+from diptych.service import artifacts, keyring, traces
 from diptych.service.api.app import make_app
 from diptych.service.api.reads import job_of, key_of
 from diptych.service.api.settings import Settings
@@ -74,6 +74,7 @@ class Files:
 def serve(settings: ServerSettings) -> None:
     """Until SIGINT or SIGTERM. Raises InvalidValue for a folder that another server has, or an
     address that cannot be taken."""
+    traces.begin("diptych")
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop()) as runner:
         runner.run(_Server(settings).run())
 

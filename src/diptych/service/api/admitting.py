@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from diptych.service import traces
 from diptych.service.api import reads
 from diptych.service.api.asking import Ask
 from diptych.service.api.state import State
@@ -72,7 +73,9 @@ async def admitted(
     if done.again:
         late = state.engine.late
         return ask.read(lambda c: [_before(c, job_id, late) for job_id in done.ids])
+    here = traces.current()
     for moved in done.moved:
+        state.hub.traced(moved.id, here)
         state.hub.publish(moved)
     state.engine.ring()
     tickets = _tickets(wanted, done, state.engine.late)

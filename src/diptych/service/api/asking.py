@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from diptych.foundation.errors import NotWritten
-from diptych.service import logs
+from diptych.service import logs, traces
 from diptych.service.api.state import State
 from diptych.service.guards import keys, multipart, signing
 from diptych.service.guards.fields import Strict, validated
@@ -139,7 +139,8 @@ def endpoint(state: State, row: Row) -> Callable[[Request], Awaitable[Response]]
 
     async def run(request: Request) -> Response:
         began = time.perf_counter()
-        response = await _answered(state, row, request)
+        with traces.span(route, request.headers.get("traceparent", "")):
+            response = await _answered(state, row, request)
         response.headers.setdefault("x-request-id", request_id(request.scope))
         state.figures.answers.labels(route, response.status_code).inc()
         took = time.perf_counter() - began

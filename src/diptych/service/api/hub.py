@@ -17,6 +17,7 @@ from typing import Any
 from diptych.service.jobs.store import Moved
 
 MOST_WAITING = 512
+MOST_TRACED = 10_000
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,22 @@ class Listener:
 
 
 class Hub:
-    """Listeners by job."""
+    """Listeners by job, and in whose trace a job stands."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, set[Listener]] = {}
+        self._parents: dict[str, str] = {}
+
+    def traced(self, job_id: str, parent: str) -> None:
+        """A job belongs to a trace; of very many the oldest are forgotten."""
+        if parent:
+            self._parents[job_id] = parent
+            if len(self._parents) > MOST_TRACED:
+                del self._parents[next(iter(self._parents))]
+
+    def parent(self, job_id: str) -> str:
+        """The `traceparent` of a job, empty for none."""
+        return self._parents.get(job_id, "")
 
     def publish(self, said: Moved | Live) -> None:
         """Tell who looks on; nobody is no error."""

@@ -19,6 +19,7 @@ from diptych.engine.engine import Engine
 from diptych.foundation.errors import NotWritten
 from diptych.foundation.files import write_whole
 from diptych.foundation.memory import keep_freed_memory
+from diptych.service import traces
 from diptych.service.api.windows import place_of
 from diptych.service.guards.output_gate import gate_of
 from diptych.service.worker.line import Line, ServerGone
@@ -38,6 +39,7 @@ def main(argument: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(int(told["threads"]))
     keep_freed_memory()
+    traces.begin("diptych-engine")
     line = Line(Path(told["socket"]))
     engine = Engine(exact=told["exact"], most=int(told["most"]))
     marks = f"{'marks' if told['marks'] else 'no marks'} {told['gate']}".strip()

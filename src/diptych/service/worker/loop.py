@@ -167,7 +167,9 @@ class Worker:
     def _learn(self, turn: Turn) -> None:
         self.turns, self.turned = self.turns + 1, self.turned + turn.seconds
         for run in self.runs.values():
-            run.seconds += run.share(turn)
+            if share := run.share(turn):
+                run.seconds += share
+                run.trace.turn(turn.seconds, beside=len(turn.jobs) or turn.texts)
 
     def _watch(self) -> None:
         now = monotonic()
@@ -270,6 +272,7 @@ class Worker:
             artifacts.put(self.room.data / "artifacts", made.file, made.media)
 
     def _forget(self, run: Run) -> None:
+        run.trace.end(steps=run.step)
         self.runs.pop(run.id, None)
         self.making.pop(run.id, None)
         self.previewed.pop(run.id, None)

@@ -31,6 +31,7 @@ from diptych.pipelines.texts import Text
 from diptych.pipelines.vlm_networks import VLMNetworks
 from diptych.service.artifacts import read as read_artifact
 from diptych.service.guards.output_gate import OutputGate
+from diptych.service.traces import Open
 from diptych.service.worker.models import Loaded
 from diptych.service.worker.pool import Pool
 from diptych.text import chat
@@ -96,6 +97,8 @@ class Run(ABC):
         self.spec: Mapping[str, Any] = row["spec"]
         self.uses = str(self.spec["model"])
         self.solo = bool(row["solo"])
+        kind, model = str(self.spec.get("kind")), str(self.spec.get("model"))
+        self.trace = Open("job", str(row.get("parent", "")), job=self.id, kind=kind, model=model)
         self.began, self.seconds, self.cancel_told = monotonic(), 0.0, False
         self.step = self.steps = 0
 

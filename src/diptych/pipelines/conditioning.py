@@ -7,7 +7,7 @@ each is encoded by itself, weights are applied, chunks follow each other on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from diptych.foundation.errors import InvalidValue
 from diptych.models.clip_text import CLIPText, CLIPTextStates
 from diptych.nn.positions import number_features
+from diptych.pipelines.encoded import EncodedStore, stamp_of
 from diptych.text.clip_bpe import ClipTokenizer
 from diptych.text.prompts import Part, Tokens, padded, parse, plain, tokens_of
 
@@ -92,6 +93,10 @@ class Encoder(Protocol):
         """All that there is to know of one chunk."""
         ...
 
+    def stamp(self) -> Hashable | None:
+        """What `states` depend on beside the chunk; None where it cannot be told."""
+        ...
+
     def layer(self, states: Any, take: Take, skip: int) -> Tensor:
         """What a recipe takes of it, [1, L, D], `skip` layers sooner. Raises InvalidValue."""
         ...
@@ -131,6 +136,9 @@ class ClipEncoder:
     def states(self, ids: tuple[int, ...]) -> CLIPTextStates:
         device = self.network.final_layer_norm.weight.device
         return self.network(torch.tensor([ids], device=device), learnt=self.learnt)
+
+    def stamp(self) -> Hashable | None:
+        return None if self.learnt is not None else stamp_of(self.network)
 
     def layer(self, states: CLIPTextStates, take: Take, skip: int) -> Tensor:
         most = self.network.config.depth + take.layer
@@ -189,11 +197,13 @@ def condition(
     prompt: str,
     negative_prompt: str | None = None,
     reading: Reading = _PLAIN_READING,
+    store: EncodedStore | None = None,
 ) -> tuple[TextCond, TextCond]:
     """A prompt and what to keep away from, of one length: the shorter has empty chunks behind.
 
-    Each chunk is encoded alone, so the bits depend on nothing but this pair. Raises InvalidValue
-    for a `clip_skip` beyond the encoder, or weights beyond all numbers.
+    Each chunk is encoded alone, so the bits depend on nothing but this pair; `store` has those
+    that were read before. Raises InvalidValue for a `clip_skip` beyond the encoder, or weights
+    beyond all numbers.
     """
     no_negative = negative_prompt is None and recipe.zeros
     texts = [prompt] if no_negative else [prompt, negative_prompt or ""]
@@ -204,7 +214,7 @@ def condition(
     def states(name: str, ids: tuple[int, ...]) -> Any:
         """Of one chunk; the empty one comes often."""
         if (name, ids) not in known:
-            known[name, ids] = encoders[name].states(ids)
+            known[name, ids] = _states(encoders[name], name, ids, store)
         return known[name, ids]
 
     conds = []
@@ -215,6 +225,18 @@ def condition(
         pooled = None if conds[0].pooled is None else torch.zeros_like(conds[0].pooled)
         conds.append(TextCond(torch.zeros_like(conds[0].sequence), pooled))
     return conds[0], conds[1]
+
+
+def _states(encoder: Encoder, name: str, ids: tuple[int, ...], store: EncodedStore | None) -> Any:
+    stamp = None if store is None else encoder.stamp()
+    if store is None or stamp is None:
+        return encoder.states(ids)
+    key = name, ids, stamp
+    found = store.find(key)
+    if found is None:
+        found = encoder.states(ids)
+        store.keep(key, found)
+    return found
 
 
 def weighted(z: Tensor, weights: Sequence[float], mean_restored: bool) -> Tensor:

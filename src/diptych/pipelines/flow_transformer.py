@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from diptych.models.sd3 import SD3
 from diptych.nn.reuse import FirstBlock, FirstBlocks
 from diptych.pipelines.adapting import plans_for
 from diptych.pipelines.conditioning import ClipEncoder, Encoder, TextCond, TextRecipe, condition
+from diptych.pipelines.encoded import EncodedStore
 from diptych.pipelines.painting import Asked, Begin, Networks, Request, in_groups, sides_of
 from diptych.pipelines.reusing import of_its_own, of_kind, said_by_blocks, uncut
 from diptych.pipelines.sampling import Sampling
@@ -70,6 +71,7 @@ class FlowTransformerNetworks(Networks):
     guided: str
     shown: str
     size: tuple[int, int]
+    encoded: EncodedStore = field(default_factory=EncodedStore, compare=False, repr=False)
 
     @property
     def prediction(self) -> str:
@@ -136,7 +138,10 @@ class FlowTransformerNetworks(Networks):
         negative = request.negative_prompt or ("" if true else None)
         for prompt, plan in zip(request.prompts, plans, strict=True):
             with applied([plan]):
-                words, against = condition(self.encoders, self.recipe, prompt, negative, reading)
+                store = self.encoded if plan is None else None
+                words, against = condition(
+                    self.encoders, self.recipe, prompt, negative, reading, store
+                )
             for cond in (words, against):
                 if cond.truncated and reading.most is None:
                     raise InvalidValue(

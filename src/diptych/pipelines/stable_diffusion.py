@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,7 @@ from diptych.pipelines.conditioning import (
     size_numbers,
     size_vector,
 )
+from diptych.pipelines.encoded import EncodedStore
 from diptych.pipelines.looking import PLAIN, Own, look_of, owns, sight
 from diptych.pipelines.painting import Asked, Begin, Networks, Request, in_groups, sides_of
 from diptych.pipelines.reusing import deep_of, of_kind, said_by_unet, uncut
@@ -107,6 +108,7 @@ class StableDiffusionNetworks(Networks):
     recipe: TextRecipe
     preset: Preset
     size: tuple[int, int]
+    encoded: EncodedStore = field(default_factory=EncodedStore, compare=False, repr=False)
 
     @property
     def prediction(self) -> str:
@@ -156,7 +158,8 @@ class StableDiffusionNetworks(Networks):
         owned = self._owned(request, size)
         for prompt, plan, own in zip(request.prompts, plans, owned, strict=True):
             with applied([plan]):
-                pair = condition(self.encoders, self.recipe, prompt, against, extras.reading)
+                store = self.encoded if plan is None else None
+                pair = condition(self.encoders, self.recipe, prompt, against, extras.reading, store)
                 sides = [self._side(pair[k], size, pictures[k], k) for k in (0, 1)]
             told.append(Told(sides[0], sides[1], beside, follows, plan, reuse, own))
         return told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from diptych.foundation.errors import InvalidValue
 from diptych.models.t5_encoder import T5Encoder
 from diptych.pipelines.conditioning import Cat, ClipEncoder, Pad, Take, TextRecipe
+from diptych.pipelines.encoded import stamp_of
 from diptych.text.prompts import Part, Tokens
 from diptych.text.t5_tokenizer import T5Tokenizer, t5_tokens
 
@@ -52,6 +53,9 @@ class T5Reader:
     def states(self, ids: tuple[int, ...]) -> Tensor:
         return self.network(torch.tensor([ids], device=self.network.shared.weight.device))
 
+    def stamp(self) -> Hashable | None:
+        return stamp_of(self.network)
+
     def layer(self, states: Tensor, take: Take, skip: int) -> Tensor:
         """The last, normed: `skip` counts layers of CLIP."""
         if take.layer != -1 or not take.norm:
@@ -79,6 +83,9 @@ class NoWords:
 
     def states(self, ids: tuple[int, ...]) -> Tensor:
         return self.beside.network.final_layer_norm.weight.new_zeros(1, len(ids), self.width)
+
+    def stamp(self) -> Hashable | None:
+        return None  # zeros are made faster than found
 
     def layer(self, states: Tensor, take: Take, skip: int) -> Tensor:
         return states

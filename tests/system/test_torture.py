@@ -40,6 +40,8 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path):
     process = subprocess.Popen(
         [sys.executable, "-m", "diptych", "torture", "--data", str(data)],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        # What a shell begins in the background ignores it, and so would all below.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     until = time.monotonic() + 60
     while not (data / "jobs.db").exists() and time.monotonic() < until:

@@ -10,7 +10,13 @@ import pytest
 
 from diptych.engine.painting import Job
 from diptych.engine.turns import PAYS, TRIES, Bucket, Costs, Task, chosen
+from diptych.pipelines.painting import Request
+from diptych.pipelines.sampling import Sampling
 
+REQUEST = Request(
+    prompts=["a cat"], seeds=[1],
+    sampling=Sampling(steps=4, guidance=1, shift=None, solver="ddim", spacing="leading"),
+)  # fmt: skip
 SMALL, LARGE = Bucket("a", (4, 8, 8)), Bucket("a", (4, 16, 16))
 
 
@@ -26,7 +32,7 @@ class Wish:
 
 
 def wish(came: float, seconds: float) -> Wish:
-    return Wish(came, seconds, seconds, Job(request=None))  # type: ignore[arg-type]
+    return Wish(came, seconds, seconds, Job(REQUEST))
 
 
 def served(coming: list[Wish]) -> list[Wish]:
@@ -85,8 +91,7 @@ def test_it_beats_turns_by_one_after_the_other(seed: int):
 
 
 def task(bucket: Bucket = SMALL, left: float = 5.0, rows: int = 1, decodes: bool = False) -> Task:
-    job = Job(request=None)  # type: ignore[arg-type]
-    return Task(job, bucket, rows, left, 10.0, 0.0, decodes)
+    return Task(Job(REQUEST), bucket, rows, left, 10.0, 0.0, decodes)
 
 
 def test_company_only_of_the_same_bucket_and_while_it_pays():

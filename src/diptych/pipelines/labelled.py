@@ -18,7 +18,7 @@ from diptych.foundation.errors import InvalidValue, unknown
 from diptych.models.autoencoder_sd import AutoencoderSD
 from diptych.models.dit import DiT
 from diptych.pipelines.painting import Asked, Networks, Request
-from diptych.pipelines.sampling import Sampling
+from diptych.pipelines.sampling import Sampling, scheduled
 
 
 class Label(NamedTuple):
@@ -103,13 +103,7 @@ class LabelledNetworks(Networks):
         return [class_number(prompt, self.labels, classes) for prompt in request.prompts]
 
     def table(self, sampling: Sampling, shape: tuple[int, ...]) -> Table:
-        own = sampling.spacing == self.preset.spacing
-        if sampling.shift is not None:
-            raise InvalidValue(
-                f"A shift of {sampling.shift:g} means something on a flow only.", do="Leave it out."
-            )
-        options = self.preset.spacing_options if own else {}
-        return sampling.table(self.preset.path, self.prediction, options)
+        return scheduled(sampling, self.preset, self.prediction)
 
     def guidance(self, sampling: Sampling) -> Guidance:
         return classifier_free(sampling.guidance)

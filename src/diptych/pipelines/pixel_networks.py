@@ -18,7 +18,7 @@ from diptych.foundation.errors import InvalidValue
 from diptych.models.unet_adm import UNetADM
 from diptych.pipelines.labelled import Label, class_number
 from diptych.pipelines.painting import Asked, Networks, Request, sides_of
-from diptych.pipelines.sampling import Sampling
+from diptych.pipelines.sampling import Sampling, scheduled
 
 LARGEST = 1024  # pixels a side
 
@@ -71,13 +71,7 @@ class PixelNetworks(Networks):
         return [None for _ in request.prompts]
 
     def table(self, sampling: Sampling, shape: tuple[int, ...]) -> Table:
-        own = sampling.spacing == self.preset.spacing
-        if sampling.shift is not None:
-            raise InvalidValue(
-                f"A shift of {sampling.shift:g} means something on a flow only.", do="Leave it out."
-            )
-        options = self.preset.spacing_options if own else {}
-        return sampling.table(self.preset.path, self.prediction, options)
+        return scheduled(sampling, self.preset, self.prediction)
 
     def guidance(self, sampling: Sampling) -> Guidance:
         if sampling.guidance != 1:

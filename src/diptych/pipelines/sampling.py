@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from diptych.checkpoints.presets import Preset
 from diptych.diffusion.kernel import Table
 from diptych.diffusion.noise import SOURCES
 from diptych.diffusion.paths import FlowPath, Path
@@ -75,3 +76,14 @@ class Sampling:
         nodes = nodes_of(self.spacing, path, self.steps, **options, **shift)
         nodes = between(from_strength(nodes, self.strength), path, self.part)
         return table_of(self.solver, path, nodes, prediction)
+
+
+def scheduled(sampling: Sampling, preset: Preset, prediction: str) -> Table:
+    """The table of a family with a schedule of its own. Raises InvalidValue for a shift where
+    there is none."""
+    if sampling.shift is not None and preset.shift is None:
+        raise InvalidValue(
+            f"A shift of {sampling.shift:g} means something on a flow only.", do="Leave it out."
+        )
+    options = preset.spacing_options if sampling.spacing == preset.spacing else {}
+    return sampling.table(preset.path, prediction, options)

@@ -35,7 +35,7 @@ from diptych.pipelines.encoded import EncodedStore
 from diptych.pipelines.looking import PLAIN, Own, look_of, owns, sight
 from diptych.pipelines.painting import Asked, Begin, Networks, Request, in_groups, sides_of
 from diptych.pipelines.reusing import deep_of, of_kind, said_by_unet, uncut
-from diptych.pipelines.sampling import Sampling
+from diptych.pipelines.sampling import Sampling, scheduled
 from diptych.pipelines.steering import Added, Looks, Seeing, Steer, added, looks, steers
 from diptych.pipelines.text_to_image import latent_of
 
@@ -128,13 +128,7 @@ class StableDiffusionNetworks(Networks):
         return SHOWN[config.in_channels - config.out_channels]
 
     def table(self, sampling: Sampling, shape: tuple[int, ...]) -> Table:
-        own = sampling.spacing == self.preset.spacing
-        options = self.preset.spacing_options if own else {}
-        if sampling.shift is not None:
-            raise InvalidValue(
-                f"A shift of {sampling.shift:g} means something on a flow only.", do="Leave it out."
-            )
-        return sampling.table(self.preset.path, self.prediction, options)
+        return scheduled(sampling, self.preset, self.prediction)
 
     def guidance(self, sampling: Sampling) -> Guidance:
         if self.shown == "beside":

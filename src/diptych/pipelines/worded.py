@@ -23,7 +23,7 @@ from diptych.models.pixart import PixArt
 from diptych.nn.reuse import FirstBlock, FirstBlocks
 from diptych.pipelines.painting import Asked, Networks, Request, in_groups, sides_of
 from diptych.pipelines.reusing import of_its_own, of_kind, said_by_blocks, uncut
-from diptych.pipelines.sampling import Sampling
+from diptych.pipelines.sampling import Sampling, scheduled
 from diptych.pipelines.unpadded import Manner, Reader, read
 
 LARGEST = 4096  # pixels a side
@@ -147,13 +147,7 @@ class WordedNetworks(Networks):
         ]
 
     def table(self, sampling: Sampling, shape: tuple[int, ...]) -> Table:
-        own = sampling.spacing == self.preset.spacing
-        if sampling.shift is not None and self.preset.shift is None:
-            raise InvalidValue(
-                f"A shift of {sampling.shift:g} means something on a flow only.", do="Leave it out."
-            )
-        options = self.preset.spacing_options if own else {}
-        return sampling.table(self.preset.path, self.prediction, options)
+        return scheduled(sampling, self.preset, self.prediction)
 
     def guidance(self, sampling: Sampling) -> Guidance:
         interval = (0.0, inf)

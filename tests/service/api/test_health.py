@@ -53,13 +53,12 @@ def test_40_a_database_that_does_not_write(tmp_path: Path) -> None:
 
 
 def test_a_fault_of_ours_says_nothing(tmp_path: Path) -> None:
+    class Broken(Worker):
+        def price(self, spec: object) -> float:
+            raise RuntimeError("/srv/secret/file.py")
+
     async def run() -> None:
-        async with house(tmp_path) as at:
-
-            def broken(spec: object) -> float:
-                raise RuntimeError("/srv/secret/file.py")
-
-            at.worker.price = broken  # type: ignore[method-assign]
+        async with house(tmp_path, worker=Broken()) as at:
             answer = await at.client.post("/v1/generate", json={"prompt": "a cube"})
             assert (answer.status_code, slug(answer)) == (500, "internal")
             assert "secret" not in answer.text and "RuntimeError" not in answer.text

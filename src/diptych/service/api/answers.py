@@ -52,8 +52,9 @@ def told(ask: Ask, rows: Sequence[Found[Any]]) -> list[dict[str, Any]]:
             reads.etas(c, rows),
         )
     )
+    late = ask.state.engine.late
     return [
-        _told(ask, row, made.get(row.id, ()), thumbs.get(row.id, 0), etas.get(row.id))
+        _told(ask, row, made.get(row.id, ()), thumbs.get(row.id, 0), etas.get(row.id), late)
         for row in rows
     ]
 
@@ -64,7 +65,12 @@ def told_one(ask: Ask, row: Found[Any]) -> dict[str, Any]:
 
 
 def _told(
-    ask: Ask, row: Found[Any], made: Sequence[Found[Any]], rating: int, eta: float | None
+    ask: Ask,
+    row: Found[Any],
+    made: Sequence[Found[Any]],
+    rating: int,
+    eta: float | None,
+    late: float,
 ) -> dict[str, Any]:
     pictures = [one.sha256 for one in made if one.role == "picture"]
     result: Mapping[str, Any] | None = row.result
@@ -79,7 +85,7 @@ def _told(
         "cancel_asked": row.cancel_asked, "starred": row.starred, "rating": rating,
         "request": {k: v for k, v in row.spec.items() if k not in ("kind", "model")},
         "eta_seconds": None if eta is None else round(eta, 3),
-        "eta_p80_seconds": None if eta is None else round(eta * ask.state.engine.late, 3),
+        "eta_p80_seconds": None if eta is None else round(eta * late, 3),
         "image_url": picture_url(ask, pictures[0]) if pictures else None,
         "generation_time": (result or {}).get("generation_time"),
         "result": dict(result) if result is not None else None,

@@ -11,11 +11,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from diptych.checkpoints.header import header_of
 from diptych.engine.engine import Engine
-from diptych.foundation.errors import DiptychError, InvalidValue
+from diptych.foundation.errors import DiptychError, InvalidValue, NotFound, Unreadable
 from diptych.pipelines.reference import folder_of
 from diptych.service.worker.models import Loaded, load
 
@@ -149,7 +149,6 @@ def _tensors(found: object) -> Iterator[Tensor]:
 def _numbers(path: Path) -> int:
     """How many a file holds; of another format, as many as if each had two bytes."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    except (SafetensorError, OSError):
+        return sum(prod(tensor.shape) for tensor in header_of(path).values())
+    except (Unreadable, NotFound):
         return path.stat().st_size // 2
